@@ -1,0 +1,98 @@
+/* The two mailboxes between the api threads (HTTP) and the node thread: all that they share. A third, read-only window shows the api threads
+ * what answers carry in their headers and what the health pages say.
+ *
+ * A call is one request on its way to the node and back. Whoever holds it owns it and its arena: the api until mailbox_submit, then the node
+ * until mailbox_deliver, then the api again, which frees it. */
+#ifndef COORDD_API_MAILBOX_H
+#define COORDD_API_MAILBOX_H
+
+#include "coord/operation.h"
+
+struct api_loop; /* an api thread (api/http.c) */
+
+struct call {
+    struct call *next;
+    struct arena arena; /* args and result live here */
+    /* request */
+    const struct operation *operation;
+    void *args;
+    uint64_t arrived_ms;  /* CLOCK_BOOTTIME when the api thread read it */
+    uint64_t wait_ms;     /* OPERATION_WAITS: how long its answer may take beyond the commit; 0: do not wait */
+    uint64_t number;      /* unique in this process, from 1: names the call in a notice */
+    bool stale;           /* QUERY: answer from local state at once */
+    uint64_t min_revision; /* QUERY: not before this node has applied it; 0: none */
+    /* answer */
+    enum outcome outcome;
+    const struct record *shape; /* of result, NULL: none */
+    const void *result;
+    struct slice detail;
+    uint64_t revision; /* index of the entry that answered, or of the state that was read */
+    uint64_t age_ms;   /* stale reads: since this node last knew itself up to date */
+    /* the node's */
+    uint64_t index; /* of its entry, once proposed and known */
+    /* the api's */
+    struct api_loop *home;
+    void *request;
+};
+
+enum notice_kind {
+    NOTICE_GONE = 1,    /* the client of call `number` went away: drop its wait */
+    NOTICE_UNDELIVERED, /* its answer came too late: `call` comes back, the node undoes the grant if its operation has an undo, and frees it */
+    NOTICE_BARRIER,     /* answer to mailbox_ask_barrier: everything the api thread could read before it was asked has been submitted */
+    NOTICE_STOP,        /* a signal asks for the end */
+};
+
+struct notice {
+    struct notice *next;
+    enum notice_kind kind;
+    uint64_t number; /* GONE: of the call; BARRIER: the one asked */
+    struct call *call;
+};
+
+struct call *call_new(void); /* zeroed, with its number */
+void call_free(struct call *call);
+
+struct mailbox;
+struct mailbox *mailbox_new(void);
+void mailbox_free(struct mailbox *mailbox);
+
+/* api -> node. Lists are chains by next; the node is woken once. Calls keep their order. */
+void mailbox_submit(struct mailbox *mailbox, struct call *calls);
+void mailbox_notify(struct mailbox *mailbox, struct notice *notice); /* allocated with malloc; the taker frees it */
+
+/* node: takes all there is, waiting until until_ms (CLOCK_BOOTTIME) when there is nothing. */
+struct mail {
+    struct call *calls;
+    struct notice *notices;
+};
+struct mail mailbox_take(struct mailbox *mailbox, uint64_t until_ms);
+
+/* node -> api (api/http.c): answered calls, each to its home; every api thread is woken at most once. */
+void mailbox_deliver(struct call *calls);
+/* Asks every api thread for a barrier notice with this number, sent after a full pass over its readable sockets that began after the asking. */
+void mailbox_ask_barrier(struct mailbox *mailbox, uint64_t number);
+/* How many barrier notices one asking brings: the number of api threads. */
+size_t mailbox_barrier_count(const struct mailbox *mailbox);
+
+/* The window: written by the node thread once a turn when it changed, read by the api threads. */
+enum node_phase { NODE_STARTING, NODE_RUNNING, NODE_STOPPING };
+struct node_view {
+    enum node_phase phase;
+    const char *role;    /* "leader", "follower", "candidate", "learner" */
+    char leader[64];     /* its name, "" unknown */
+    uint64_t term, commit, applied, last_index, first_index;
+    uint64_t leases, locks_held, waiters; /* gauges */
+    uint64_t log_bytes, state_rows_dirty;
+    uint64_t syncs, entries_saved, batches, snapshots; /* counters */
+    uint64_t expired_leases, renewals, offices; /* counters */
+    bool ready;          /* can serve linearizable requests */
+    bool storage_full;
+    uint64_t turn_ms;    /* CLOCK_BOOTTIME of the newest turn's start; refreshed at least once a second */
+};
+void mailbox_show(struct mailbox *mailbox, const struct node_view *view);
+struct node_view mailbox_view(struct mailbox *mailbox);
+
+/* CLOCK_BOOTTIME in ms. */
+uint64_t boottime_ms(void);
+
+#endif

@@ -1,0 +1,54 @@
+/* Leases: what ends unless renewed, and all that hangs on it (api.md 2, shared/facts/leases.md). */
+#ifndef COORDD_COORD_PRIMITIVE_LEASE_H
+#define COORDD_COORD_PRIMITIVE_LEASE_H
+
+#include "coord/apply.h"
+
+enum { LEASE_TTL_MIN_MS = 500, LEASE_TTL_MAX_MS = 24 * 3600 * 1000, LEASE_TTL_DEFAULT_MS = 30 * 1000, LEASE_BATCH_MAX = 10000 };
+
+enum lease_kind {
+    LEASE_NAMED = 1, /* made by POST /v1/leases */
+    LEASE_OWN,       /* made for one grant that named no lease: ends with it */
+    LEASE_DELAY,     /* keeps a lock free of new holders after an expiry; nobody renews it */
+    LEASE_SESSION,   /* a node process: waits whose client it holds hang on it */
+};
+
+struct lease_row {
+    uint64_t id; /* entry index << 8 | number within the entry: never 0, never reused */
+    uint64_t ttl_ms, generation, kind, created_ms;
+    struct slice owner, meta;
+};
+
+/* Makes a lease in this entry and tells the lease clock. */
+uint64_t lease_start(struct apply *apply, enum lease_kind kind, uint64_t ttl_ms, struct slice owner, struct slice meta);
+bool lease_get(struct apply *apply, uint64_t lease, struct lease_row *row); /* false: it is over or never was */
+/* A logged command of the lease's owner: generation rises, the deadline starts anew. */
+void lease_touch(struct apply *apply, uint64_t lease);
+/* Ends it: everything attached is told (primitive.lease_ended), in the order of attachment keys. */
+void lease_end(struct apply *apply, uint64_t lease, enum end_reason reason);
+
+/* Hangs (primitive, what) on the lease; `what` is the primitive's own key for it, at most 300 bytes. */
+void lease_attach(struct apply *apply, uint64_t lease, uint8_t primitive, struct slice what);
+/* Takes it off; a LEASE_OWN or LEASE_DELAY lease with nothing left on it ends silently. */
+void lease_detach(struct apply *apply, uint64_t lease, uint8_t primitive, struct slice what);
+
+/* Every lease of the state, in order of id: what a new leader's clock starts from. `from` is the last id seen, 0 at first; false at the end. */
+bool lease_next(struct rows *rows, struct arena *arena, uint64_t from, struct lease_row *row);
+
+/* Commands that nodes propose. */
+struct lease_expire_item {
+    uint64_t lease, generation;
+};
+struct lease_expire_args {
+    uint64_t term;
+    struct list items; /* struct lease_expire_item, at most 1,024 */
+};
+struct lease_session_args { /* opens the session of a node process; ends the one it had before */
+    uint64_t node, nonce, ttl_ms;
+};
+struct lease_session_result {
+    uint64_t node, nonce, lease;
+};
+extern const struct operation *const operation_lease_expire, *const operation_lease_session;
+
+#endif
