@@ -1,8 +1,8 @@
-/* The two mailboxes between the api threads (HTTP) and the node thread: all that they share. A third, read-only window shows the api threads
- * what answers carry in their headers and what the health pages say.
+/* The two mailboxes between the api threads (HTTP) and the node thread: all that they share. A third,
+ * read-only window shows the api threads what answers carry in their headers and what the health pages say.
  *
- * A call is one request on its way to the node and back. Whoever holds it owns it and its arena: the api until mailbox_submit, then the node
- * until mailbox_deliver, then the api again, which frees it. */
+ * A call is one request on its way to the node and back. Whoever holds it owns it and its arena: the api
+ * until mailbox_submit, then the node until mailbox_deliver, then the api again, which frees it. */
 #ifndef COORDD_API_MAILBOX_H
 #define COORDD_API_MAILBOX_H
 
@@ -16,10 +16,10 @@ struct call {
     /* request */
     const struct operation *operation;
     void *args;
-    uint64_t arrived_ms;  /* CLOCK_BOOTTIME when the api thread read it */
-    uint64_t wait_ms;     /* OPERATION_WAITS: how long its answer may take beyond the commit; 0: do not wait */
-    uint64_t number;      /* unique in this process, from 1: names the call in a notice */
-    bool stale;           /* QUERY: answer from local state at once */
+    uint64_t arrived_ms; /* CLOCK_BOOTTIME when the api thread read it */
+    uint64_t wait_ms;    /* OPERATION_WAITS: how long its answer may take beyond the commit; 0: do not wait */
+    uint64_t number;     /* unique in this process, from 1: names the call in a notice */
+    bool stale;          /* QUERY: answer from local state at once */
     uint64_t min_revision; /* QUERY: not before this node has applied it; 0: none */
     /* answer */
     enum outcome outcome;
@@ -37,9 +37,11 @@ struct call {
 
 enum notice_kind {
     NOTICE_GONE = 1,    /* the client of call `number` went away: drop its wait */
-    NOTICE_UNDELIVERED, /* its answer came too late: `call` comes back, the node undoes the grant if its operation has an undo, and frees it */
-    NOTICE_BARRIER,     /* answer to mailbox_ask_barrier: everything the api thread could read before it was asked has been submitted */
-    NOTICE_STOP,        /* a signal asks for the end */
+    NOTICE_UNDELIVERED, /* its answer came too late: `call` comes back, the node undoes the grant if its
+                           operation has an undo, and frees it */
+    NOTICE_BARRIER, /* answer to mailbox_ask_barrier: everything the api thread could read before it was asked
+                       has been submitted */
+    NOTICE_STOP,    /* a signal asks for the end */
 };
 
 struct notice {
@@ -58,7 +60,8 @@ void mailbox_free(struct mailbox *mailbox);
 
 /* api -> node. Lists are chains by next; the node is woken once. Calls keep their order. */
 void mailbox_submit(struct mailbox *mailbox, struct call *calls);
-void mailbox_notify(struct mailbox *mailbox, struct notice *notice); /* allocated with malloc; the taker frees it */
+void mailbox_notify(struct mailbox *mailbox,
+                    struct notice *notice); /* allocated with malloc; the taker frees it */
 
 /* node: takes all there is, waiting until until_ms (CLOCK_BOOTTIME) when there is nothing. */
 struct mail {
@@ -69,7 +72,8 @@ struct mail mailbox_take(struct mailbox *mailbox, uint64_t until_ms);
 
 /* node -> api (api/http.c): answered calls, each to its home; every api thread is woken at most once. */
 void mailbox_deliver(struct call *calls);
-/* Asks every api thread for a barrier notice with this number, sent after a full pass over its readable sockets that began after the asking. */
+/* Asks every api thread for a barrier notice with this number, sent after a full pass over its readable
+ * sockets that began after the asking. */
 void mailbox_ask_barrier(struct mailbox *mailbox, uint64_t number);
 /* How many barrier notices one asking brings: the number of api threads. */
 size_t mailbox_barrier_count(const struct mailbox *mailbox);
@@ -78,16 +82,16 @@ size_t mailbox_barrier_count(const struct mailbox *mailbox);
 enum node_phase { NODE_STARTING, NODE_RUNNING, NODE_STOPPING };
 struct node_view {
     enum node_phase phase;
-    const char *role;    /* "leader", "follower", "candidate", "learner" */
-    char leader[64];     /* its name, "" unknown */
+    const char *role; /* "leader", "follower", "candidate", "learner" */
+    char leader[64];  /* its name, "" unknown */
     uint64_t term, commit, applied, last_index, first_index;
     uint64_t leases, locks_held, waiters; /* gauges */
     uint64_t log_bytes, state_rows_dirty;
     uint64_t syncs, entries_saved, batches, snapshots; /* counters */
-    uint64_t expired_leases, renewals, offices; /* counters */
-    bool ready;          /* can serve linearizable requests */
+    uint64_t expired_leases, renewals, offices;        /* counters */
+    bool ready;                                        /* can serve linearizable requests */
     bool storage_full;
-    uint64_t turn_ms;    /* CLOCK_BOOTTIME of the newest turn's start; refreshed at least once a second */
+    uint64_t turn_ms; /* CLOCK_BOOTTIME of the newest turn's start; refreshed at least once a second */
 };
 void mailbox_show(struct mailbox *mailbox, const struct node_view *view);
 struct node_view mailbox_view(struct mailbox *mailbox);

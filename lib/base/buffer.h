@@ -9,7 +9,8 @@ struct buffer {
     size_t size, capacity;
 };
 
-/* Makes room for `size` more bytes and returns where they go; the caller adds what it wrote to buffer->size. */
+/* Makes room for `size` more bytes and returns where they go; the caller adds what it wrote to buffer->size.
+ */
 uint8_t *buffer_reserve(struct buffer *buffer, size_t size);
 void buffer_add(struct buffer *buffer, const void *data, size_t size);
 void buffer_printf(struct buffer *buffer, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -47,8 +48,8 @@ static inline struct slice buffer_slice(const struct buffer *buffer)
     return slice_of(buffer->data, buffer->size);
 }
 
-/* Reading back. Each takes its bytes off the front of *from; false, and nothing taken, when they are not there
- * or (varint) not in their shortest form. */
+/* Reading back. Each takes its bytes off the front of *from; false, and nothing taken, when they are not
+ * there or (varint) not in their shortest form. */
 bool take_varint(struct slice *from, uint64_t *value);
 bool take_u32le(struct slice *from, uint32_t *value);
 bool take_u64le(struct slice *from, uint64_t *value);

@@ -25,6 +25,6 @@ struct timer *heap_first(const struct heap *heap);        /* NULL when empty */
 void heap_shift(struct heap *heap, uint64_t span_ms);
 void heap_free(struct heap *heap);
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

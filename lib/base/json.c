@@ -98,8 +98,8 @@ void json_time(struct json *json, uint64_t ms)
     uint64_t month = shifted < 10 ? shifted + 3 : shifted - 9;
     uint64_t year = year_of_era + era * 400 + (month <= 2);
     element(json);
-    buffer_printf(json->out, "\"%04u-%02u-%02uT%02u:%02u:%02u.%03uZ\"", (unsigned)year, (unsigned)month, (unsigned)day,
-                  second / 3600, second / 60 % 60, second % 60, (unsigned)(ms % 1000));
+    buffer_printf(json->out, "\"%04u-%02u-%02uT%02u:%02u:%02u.%03uZ\"", (unsigned)year, (unsigned)month,
+                  (unsigned)day, second / 3600, second / 60 % 60, second % 60, (unsigned)(ms % 1000));
 }
 
 bool utf8_valid(struct slice bytes)

@@ -1,5 +1,5 @@
-/* Writing JSON text (RFC 8259) into a buffer, compact, keys in the order they are written. The writer puts the
- * commas; the caller keeps the nesting right. */
+/* Writing JSON text (RFC 8259) into a buffer, compact, keys in the order they are written. The writer puts
+ * the commas; the caller keeps the nesting right. */
 #ifndef COORDD_BASE_JSON_H
 #define COORDD_BASE_JSON_H
 
@@ -10,8 +10,8 @@ struct json {
     bool comma; /* the next member or element needs a comma before it */
 };
 
-void json_open(struct json *json, char bracket);  /* '{' or '[' */
-void json_close(struct json *json, char bracket); /* '}' or ']' */
+void json_open(struct json *json, char bracket);   /* '{' or '[' */
+void json_close(struct json *json, char bracket);  /* '}' or ']' */
 void json_key(struct json *json, const char *key); /* then exactly one value */
 void json_text(struct json *json, struct slice utf8);
 void json_uint(struct json *json, uint64_t value);

@@ -3,8 +3,8 @@
 #include "base/check.h"
 #include "base/memory.h"
 
-/* Open addressing with linear probing; a removal moves later slots of the run back, so there are no tombstones.
- * At most three quarters of the slots are taken. */
+/* Open addressing with linear probing; a removal moves later slots of the run back, so there are no
+ * tombstones. At most three quarters of the slots are taken. */
 
 static size_t home(const struct map *map, uint64_t key)
 {

@@ -1,15 +1,16 @@
 /* The Raft consensus core: elections, log, replication, commitment, read rounds. Pure: no clock, no I/O, no
  * randomness but the seed it is given; the same calls give the same outputs on every machine.
  *
- * Source: Ongaro, "Consensus: Bridging Theory and Practice" (2014); PreVote 9.6, CheckQuorum and stickiness 6.2
- * and 4.2.3, leader sends before its own disk 10.2.1, ReadIndex 6.4. shared/facts/raft-checklist.md is its list of duties.
+ * Source: Ongaro, "Consensus: Bridging Theory and Practice" (2014); PreVote 9.6, CheckQuorum and
+ * stickiness 6.2 and 4.2.3, leader sends before its own disk 10.2.1, ReadIndex 6.4.
+ * shared/facts/raft-checklist.md is its list of duties.
  *
- * A turn is: feed inputs (tick, receive, propose, read), take ONE output, send output.now, save what it says to
- * save durably, call raft_saved, send output.after, apply entries up to raft_committed. Nothing in output.after
- * may leave before the save is durable (persisted before said).
+ * A turn is: feed inputs (tick, receive, propose, read), take ONE output, send output.now, save what it says
+ * to save durably, call raft_saved, send output.after, apply entries up to raft_committed. Nothing in
+ * output.after may leave before the save is durable (persisted before said).
  *
- * Ownership: the core copies every payload it is given. What it hands out (entries, messages) stays valid until
- * the next call that takes a non-const struct raft. */
+ * Ownership: the core copies every payload it is given. What it hands out (entries, messages) stays valid
+ * until the next call that takes a non-const struct raft. */
 #ifndef COORDD_RAFT_RAFT_H
 #define COORDD_RAFT_RAFT_H
 
@@ -26,17 +27,18 @@ struct raft_entry {
     struct slice payload;
 };
 
-/* The chain value of an entry: a CRC-32C over its predecessor's chain, its index, term, kind and payload. Equal chains
- * mean equal logs up to there; compared in every AppendEntries and at every start. */
+/* The chain value of an entry: a CRC-32C over its predecessor's chain, its index, term, kind and payload.
+ * Equal chains mean equal logs up to there; compared in every AppendEntries and at every start. */
 uint32_t raft_chain(uint32_t previous, const struct raft_entry *entry);
 
-/* What must be durable besides the entries. `commit` is a hint: what was known committed when it was written. */
+/* What must be durable besides the entries. `commit` is a hint: what was known committed when it was written.
+ */
 struct raft_hard {
     uint64_t term, vote /* node id, 0: none */, commit;
 };
 
-/* Who votes. Node ids are random non-zero 64-bit numbers. The payload of a RAFT_CONFIG entry is this, encoded by
- * raft_config_encode; a configuration is in force from the moment its entry is appended. */
+/* Who votes. Node ids are random non-zero 64-bit numbers. The payload of a RAFT_CONFIG entry is this, encoded
+ * by raft_config_encode; a configuration is in force from the moment its entry is appended. */
 struct raft_config {
     uint64_t voters[RAFT_VOTERS_MAX];
     size_t voter_count;
@@ -60,7 +62,8 @@ enum raft_message_kind {
 struct raft_message {
     enum raft_message_kind kind;
     uint64_t from, to, term;
-    uint64_t index;    /* votes: last log index; append: index before entries[0]; reply: last matching, or the hint */
+    uint64_t
+        index; /* votes: last log index; append: index before entries[0]; reply: last matching, or the hint */
     uint64_t log_term; /* the term of the entry at `index` */
     uint32_t chain;    /* append: chain of the entry at `index`, 0 when compacted away */
     uint64_t commit;   /* append: the leader's commit index */
@@ -72,29 +75,33 @@ struct raft_message {
 
 struct raft_settings {
     uint64_t self;
-    uint64_t seed;          /* for election jitter */
-    uint64_t heartbeat_ms;  /* >= 1 */
-    uint64_t election_ms;   /* >= 5 * heartbeat_ms; an election starts after [election_ms + 1, 2 * election_ms) */
+    uint64_t seed;         /* for election jitter */
+    uint64_t heartbeat_ms; /* >= 1 */
+    uint64_t
+        election_ms; /* >= 5 * heartbeat_ms; an election starts after [election_ms + 1, 2 * election_ms) */
     size_t batch_bytes_max; /* payload bytes in one append message */
     size_t inflight_max;    /* unanswered append messages with entries, per peer */
 };
 
-/* What a node finds on its disk. `base` is the entry just before the first one kept (index 0, term 0, chain 0 at the very start). */
+/* What a node finds on its disk. `base` is the entry just before the first one kept (index 0, term 0, chain 0
+ * at the very start). */
 struct raft_restored {
     struct raft_hard hard;
     struct raft_config config; /* in force at base */
     uint64_t base_index, base_term;
     uint32_t base_chain;
-    const struct raft_entry *entries; /* contiguous from base_index + 1; payloads may be absent up to applied */
+    const struct raft_entry
+        *entries; /* contiguous from base_index + 1; payloads may be absent up to applied */
     size_t entry_count;
     uint64_t applied; /* the state machine has these already; base_index <= applied <= last */
 };
 
 struct raft;
 
-/* Starts as a follower. Aborts on a restored state that cannot be (term below an entry's term, commit beyond the last entry,
- * a gap): the caller has checked its disk before. */
-struct raft *raft_new(const struct raft_settings *settings, const struct raft_restored *restored, uint64_t now_ms);
+/* Starts as a follower. Aborts on a restored state that cannot be (term below an entry's term, commit beyond
+ * the last entry, a gap): the caller has checked its disk before. */
+struct raft *raft_new(const struct raft_settings *settings, const struct raft_restored *restored,
+                      uint64_t now_ms);
 void raft_free(struct raft *raft);
 
 /* Time passes. now_ms never goes back. Call when raft_next_ms is reached, or at any time. */
@@ -106,11 +113,13 @@ void raft_receive(struct raft *raft, const struct raft_message *message, uint64_
 /* Appends to the leader's log. Returns the entry's index, or 0 when this node is not leader. */
 uint64_t raft_propose(struct raft *raft, enum raft_entry_kind kind, struct slice payload);
 
-/* Opens (or joins the not yet sent) read round: confirmed once a quorum has answered a heartbeat sent after this call.
- * Round numbers are never reused and rise over all terms of this process. Returns 0 when not leader. */
+/* Opens (or joins the not yet sent) read round: confirmed once a quorum has answered a heartbeat sent after
+ * this call. Round numbers are never reused and rise over all terms of this process. Returns 0 when not
+ * leader. */
 uint64_t raft_read(struct raft *raft);
-/* Every round up to this one is confirmed in the current term; 0 after leadership changed. A read of round r may be answered
- * once raft_round_confirmed >= r, still in the same term, and the state has applied raft_round_index(r). */
+/* Every round up to this one is confirmed in the current term; 0 after leadership changed. A read of round r
+ * may be answered once raft_round_confirmed >= r, still in the same term, and the state has applied
+ * raft_round_index(r). */
 uint64_t raft_round_confirmed(const struct raft *raft);
 
 struct raft_output {
@@ -119,7 +128,7 @@ struct raft_output {
     /* Write these entries, contiguous, replacing anything already written at or after entries[0].index. */
     const struct raft_entry *entries;
     size_t entry_count;
-    bool truncates; /* entries[0].index is not beyond what was written before */
+    bool truncates;                 /* entries[0].index is not beyond what was written before */
     const struct raft_message *now; /* may leave before the save */
     size_t now_count;
     const struct raft_message *after; /* must not leave before the save is durable */
@@ -135,16 +144,19 @@ void raft_saved(struct raft *raft);
 uint64_t raft_committed(const struct raft *raft);
 /* The entry at index, or NULL when it is beyond the end or its payload was dropped. */
 const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index);
-/* The state machine has applied up to index: payloads up to min(index, what every peer has) minus a tail of `keep` may be dropped. */
+/* The state machine has applied up to index: payloads up to min(index, what every peer has) minus a tail of
+ * `keep` may be dropped. */
 void raft_applied(struct raft *raft, uint64_t index, uint64_t keep);
 /* The log on disk now begins after `index` (raftlog_trim): forget terms and chains before it. */
 void raft_trimmed(struct raft *raft, uint64_t index);
 
-/* Entries after raft_committed that this leader has appended but not yet had confirmed: bounded by the caller. */
+/* Entries after raft_committed that this leader has appended but not yet had confirmed: bounded by the
+ * caller. */
 struct raft_status {
     enum raft_role role;
     uint64_t term, leader /* 0: unknown */, commit, last_index, last_term;
-    bool ready; /* leader, and an entry of its own term is committed: reads, renewals and expiry may start once applied */
+    bool ready; /* leader, and an entry of its own term is committed: reads, renewals and expiry may start
+                   once applied */
     uint64_t ready_index; /* that entry (the no-op of this term) */
 };
 struct raft_status raft_status(const struct raft *raft);

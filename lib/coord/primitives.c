@@ -1,0 +1,12 @@
+/* The primitives of this build: one line each. */
+#include "coord/operation.h"
+#include "coord/primitive/lease.h"
+#include "coord/primitive/lock.h"
+#include "coord/wait.h"
+
+const struct primitive *const primitives[] = {
+    &wait_primitive,
+    &lease_primitive,
+    &lock_primitive,
+    NULL,
+};

@@ -1,0 +1,376 @@
+/* The codec of records: binary both ways, JSON out, deep copies. Setting fields from outside is setting.c. */
+#include "coord/record.h"
+
+#include "base/check.h"
+
+static uint64_t number_at(const struct field *field, const void *data)
+{
+    uint64_t number;
+    memcpy(&number, (const char *)data + field->offset, sizeof number);
+    return number;
+}
+
+static bool bool_at(const struct field *field, const void *data)
+{
+    bool value;
+    memcpy(&value, (const char *)data + field->offset, sizeof value);
+    return value;
+}
+
+static struct slice slice_at(const struct field *field, const void *data)
+{
+    struct slice value;
+    memcpy(&value, (const char *)data + field->offset, sizeof value);
+    return value;
+}
+
+static struct list list_at(const struct field *field, const void *data)
+{
+    struct list value;
+    memcpy(&value, (const char *)data + field->offset, sizeof value);
+    return value;
+}
+
+static const void *pointer_at(const struct field *field, const void *data)
+{
+    const void *value;
+    memcpy(&value, (const char *)data + field->offset, sizeof value);
+    return value;
+}
+
+static const char *item_at(const struct field *field, struct list list, size_t i)
+{
+    return (const char *)list.items + i * field->record->size;
+}
+
+static bool is_number(const struct field *field)
+{
+    return field->type <= FIELD_CHOICE;
+}
+
+/* --- binary --- */
+
+static void encode_sized(struct buffer *out, struct slice bytes)
+{
+    buffer_add_varint(out, bytes.size);
+    buffer_add_slice(out, bytes);
+}
+
+/* A sized value whose size is known only once it is written: written behind, then moved by the size's own
+ * length. */
+static void encode_nested(struct buffer *out, const struct record *record, const void *data)
+{
+    size_t start = out->size;
+    record_encode(record, data, out);
+    size_t size = out->size - start;
+    struct buffer head = {0};
+    uint8_t bytes[10];
+    head.data = bytes;
+    head.capacity = sizeof bytes;
+    buffer_add_varint(&head, size);
+    buffer_reserve(out, head.size);
+    memmove(out->data + start + head.size, out->data + start, size);
+    memcpy(out->data + start, bytes, head.size);
+    out->size += head.size;
+}
+
+static void encode_list(const struct field *field, struct list list, struct buffer *out)
+{
+    for (size_t i = 0; i < list.count; i++) {
+        if (field->type == FIELD_TEXTS) encode_sized(out, ((const struct slice *)list.items)[i]);
+        if (field->type == FIELD_LEASES) buffer_add_varint(out, ((const uint64_t *)list.items)[i]);
+        if (field->type == FIELD_LIST) encode_nested(out, field->record, item_at(field, list, i));
+    }
+}
+
+static void tag(const struct field *field, bool sized, struct buffer *out)
+{
+    buffer_add_varint(out, (uint64_t)field->number << 1 | sized);
+}
+
+static void encode_list_field(const struct field *field, struct list list, struct buffer *out)
+{
+    struct buffer items = {0};
+    encode_list(field, list, &items);
+    tag(field, true, out);
+    encode_sized(out, buffer_slice(&items));
+    buffer_free(&items);
+}
+
+static void encode_field(const struct field *field, const void *data, struct buffer *out)
+{
+    uint64_t number = is_number(field)            ? number_at(field, data)
+                      : field->type == FIELD_BOOL ? bool_at(field, data)
+                                                  : 0;
+    if (is_number(field) || field->type == FIELD_BOOL) {
+        if (!number) return;
+        tag(field, false, out);
+        buffer_add_varint(out, number);
+    } else if (field->type == FIELD_RECORD) {
+        if (!pointer_at(field, data)) return;
+        tag(field, true, out);
+        encode_nested(out, field->record, pointer_at(field, data));
+    } else if (field->type >= FIELD_TEXTS) {
+        if (list_at(field, data).count) encode_list_field(field, list_at(field, data), out);
+    } else if (slice_at(field, data).size) {
+        tag(field, true, out);
+        encode_sized(out, slice_at(field, data));
+    }
+}
+
+void record_encode(const struct record *record, const void *data, struct buffer *out)
+{
+    for (size_t i = 0; i < record->field_count; i++) encode_field(&record->fields[i], data, out);
+}
+
+static bool take_sized(struct slice *from, struct slice *bytes)
+{
+    uint64_t size;
+    return take_varint(from, &size) && size <= from->size && take_bytes(from, (size_t)size, bytes);
+}
+
+/* Walks the items once to count them, so that the list is one allocation of the right size. */
+static bool count_items(const struct field *field, struct slice from, size_t *count)
+{
+    struct slice bytes;
+    uint64_t number;
+    for (*count = 0; from.size; ++*count)
+        if (field->type == FIELD_LEASES ? !take_varint(&from, &number) : !take_sized(&from, &bytes))
+            return false;
+    return true;
+}
+
+static bool decode_list(const struct field *field, struct slice from, struct arena *arena, struct list *list)
+{
+    struct slice bytes;
+    if (!count_items(field, from, &list->count)) return false;
+    size_t size = field->type == FIELD_TEXTS    ? sizeof(struct slice)
+                  : field->type == FIELD_LEASES ? sizeof(uint64_t)
+                                                : field->record->size;
+    char *items = arena_alloc(arena, list->count * size);
+    list->items = items;
+    for (size_t i = 0; i < list->count; i++) {
+        if (field->type == FIELD_LEASES) {
+            if (!take_varint(&from, &((uint64_t *)list->items)[i])) return false;
+            continue;
+        }
+        if (!take_sized(&from, &bytes)) return false;
+        if (field->type == FIELD_TEXTS)
+            ((struct slice *)list->items)[i] = bytes;
+        else if (!record_decode(field->record, items + i * size, bytes, arena))
+            return false;
+    }
+    return true;
+}
+
+static bool decode_sized(const struct field *field, void *place, struct slice *from, struct arena *arena)
+{
+    struct slice bytes;
+    if (!take_sized(from, &bytes)) return false;
+    if (field->type == FIELD_RECORD) {
+        void *nested = arena_alloc(arena, field->record->size);
+        memcpy(place, &nested, sizeof nested);
+        return record_decode(field->record, nested, bytes, arena);
+    }
+    if (bytes.size == 0) return false; /* empty is absent: one form for one value */
+    if (field->type < FIELD_TEXTS) {
+        memcpy(place, &bytes, sizeof bytes);
+        return true;
+    }
+    struct list list;
+    if (!decode_list(field, bytes, arena, &list)) return false;
+    memcpy(place, &list, sizeof list);
+    return true;
+}
+
+static bool decode_number(const struct field *field, void *place, struct slice *from)
+{
+    uint64_t number;
+    if (!take_varint(from, &number) || number == 0) return false;
+    if (field->type == FIELD_BOOL) {
+        if (number != 1) return false;
+        memcpy(place, &(bool){true}, sizeof(bool));
+    } else {
+        memcpy(place, &number, sizeof number);
+    }
+    return true;
+}
+
+bool record_decode(const struct record *record, void *data, struct slice from, struct arena *arena)
+{
+    memset(data, 0, record->size);
+    size_t next = 0;
+    while (from.size) {
+        uint64_t key;
+        if (!take_varint(&from, &key)) return false;
+        while (next < record->field_count && record->fields[next].number < key >> 1) next++;
+        if (next == record->field_count || record->fields[next].number != key >> 1) return false;
+        const struct field *field = &record->fields[next++];
+        void *place = (char *)data + field->offset;
+        bool sized = field->type > FIELD_BOOL;
+        if (sized != (key & 1)) return false;
+        if (sized ? !decode_sized(field, place, &from, arena) : !decode_number(field, place, &from))
+            return false;
+    }
+    return true;
+}
+
+/* --- JSON --- */
+
+static void json_lease(struct json *json, uint64_t lease)
+{
+    char text[20] = "L";
+    size_t size = 1;
+    for (unsigned shift = 64; shift;) {
+        shift -= 4;
+        unsigned digit = (unsigned)(lease >> shift) & 15;
+        if (digit || size > 1 || shift == 0) text[size++] = "0123456789abcdef"[digit];
+    }
+    json_text(json, slice_of(text, size));
+}
+
+static void json_number(const struct field *field, uint64_t number, struct json *json)
+{
+    bool null = number == 0 && ((field->flags & FIELD_NULL) || field->type == FIELD_TIME ||
+                                field->type == FIELD_LEASE || field->type == FIELD_CHOICE);
+    if (null)
+        json_null(json);
+    else if (field->type == FIELD_TIME)
+        json_time(json, number);
+    else if (field->type == FIELD_LEASE)
+        json_lease(json, number);
+    else if (field->type == FIELD_CHOICE)
+        json_text(json, slice_text(field->choices[number - 1]));
+    else
+        json_uint(json, number);
+}
+
+static void json_list(const struct field *field, struct list list, struct json *json)
+{
+    json_open(json, '[');
+    for (size_t i = 0; i < list.count; i++) {
+        if (field->type == FIELD_TEXTS) json_text(json, ((const struct slice *)list.items)[i]);
+        if (field->type == FIELD_LEASES) json_lease(json, ((const uint64_t *)list.items)[i]);
+        if (field->type == FIELD_LIST) record_json(field->record, item_at(field, list, i), json);
+    }
+    json_close(json, ']');
+}
+
+static void json_bytes(const struct field *field, struct slice bytes, struct json *json)
+{
+    if (field->type == FIELD_JSON && bytes.size)
+        json_raw(json, bytes);
+    else if (bytes.size == 0 && (field->type == FIELD_JSON || (field->flags & FIELD_NULL)))
+        json_null(json);
+    else
+        json_text(json, bytes);
+}
+
+void record_json_members(const struct record *record, const void *data, struct json *json)
+{
+    for (size_t i = 0; i < record->field_count; i++) {
+        const struct field *field = &record->fields[i];
+        if (field->flags & FIELD_HIDDEN) continue;
+        json_key(json, field->name);
+        if (is_number(field))
+            json_number(field, number_at(field, data), json);
+        else if (field->type == FIELD_BOOL)
+            json_bool(json, bool_at(field, data));
+        else if (field->type == FIELD_RECORD && !pointer_at(field, data))
+            json_null(json);
+        else if (field->type == FIELD_RECORD)
+            record_json(field->record, pointer_at(field, data), json);
+        else if (field->type >= FIELD_TEXTS)
+            json_list(field, list_at(field, data), json);
+        else
+            json_bytes(field, slice_at(field, data), json);
+    }
+}
+
+void record_json(const struct record *record, const void *data, struct json *json)
+{
+    json_open(json, '{');
+    record_json_members(record, data, json);
+    json_close(json, '}');
+}
+
+/* --- copies and look-ups --- */
+
+struct copying {
+    struct arena *arena;
+    record_remaining *remaining;
+    void *context;
+};
+
+static void copy_fields(const struct record *record, void *data, const struct copying *copying);
+
+static void copy_list(const struct field *field, void *place, const struct copying *copying)
+{
+    struct list list;
+    memcpy(&list, place, sizeof list);
+    if (!list.count) return;
+    size_t size = field->type == FIELD_TEXTS    ? sizeof(struct slice)
+                  : field->type == FIELD_LEASES ? sizeof(uint64_t)
+                                                : field->record->size;
+    list.items = (void *)(uintptr_t)arena_copy(copying->arena, slice_of(list.items, list.count * size)).data;
+    for (size_t i = 0; i < list.count; i++) {
+        if (field->type == FIELD_LIST) copy_fields(field->record, (char *)list.items + i * size, copying);
+        if (field->type == FIELD_TEXTS) {
+            struct slice *text = &((struct slice *)list.items)[i];
+            *text = arena_copy(copying->arena, *text);
+        }
+    }
+    memcpy(place, &list, sizeof list);
+}
+
+static void copy_field(const struct field *field, void *place, const struct copying *copying)
+{
+    if (field->type == FIELD_REMAINING) {
+        uint64_t lease;
+        memcpy(&lease, place, sizeof lease);
+        uint64_t left = lease && copying->remaining ? copying->remaining(copying->context, lease) : 0;
+        memcpy(place, &left, sizeof left);
+    } else if (field->type == FIELD_RECORD) {
+        void *nested;
+        memcpy(&nested, place, sizeof nested);
+        if (!nested) return;
+        nested = record_copy(field->record, nested, copying->arena, copying->remaining, copying->context);
+        memcpy(place, &nested, sizeof nested);
+    } else if (field->type >= FIELD_TEXTS) {
+        copy_list(field, place, copying);
+    } else if (field->type > FIELD_BOOL) {
+        struct slice text;
+        memcpy(&text, place, sizeof text);
+        text = arena_copy(copying->arena, text);
+        memcpy(place, &text, sizeof text);
+    }
+}
+
+static void copy_fields(const struct record *record, void *data, const struct copying *copying)
+{
+    for (size_t i = 0; i < record->field_count; i++)
+        copy_field(&record->fields[i], (char *)data + record->fields[i].offset, copying);
+}
+
+void *record_copy(const struct record *record, const void *data, struct arena *arena,
+                  record_remaining *remaining, void *context)
+{
+    void *copy = arena_alloc(arena, record->size);
+    memcpy(copy, data, record->size);
+    copy_fields(record, copy, &(struct copying){arena, remaining, context});
+    return copy;
+}
+
+const struct field *record_field(const struct record *record, struct slice name)
+{
+    for (size_t i = 0; i < record->field_count; i++)
+        if (!(record->fields[i].flags & FIELD_HIDDEN) && slice_is(name, record->fields[i].name))
+            return &record->fields[i];
+    return NULL;
+}
+
+uint64_t record_number(const struct record *record, const void *data, const char *name)
+{
+    const struct field *field = record_field(record, slice_text(name));
+    return field && is_number(field) ? number_at(field, data) : 0;
+}

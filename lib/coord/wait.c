@@ -1,0 +1,155 @@
+/* Waits and pulses.
+ *
+ * A wait is a request whose answer a later entry brings: row KEY_WAIT, entry index -> primitive code, what.
+ * It ends by that answer, or by wait.cancel, which the node that has the client proposes when the deadline
+ * passed or the client went away. A pulse is work left for an entry of its own: row KEY_PULSE, entry index,
+ * number -> primitive code, what. While there are any, the leader proposes entries with the command `pulse`;
+ * each does the oldest one.
+ *
+ * Operation codes: 20 pulse, 21 wait.cancel. */
+#include "coord/wait.h"
+
+#include "base/check.h"
+#include "coord/coord.h"
+#include "coord/key.h"
+
+static struct key wait_key(uint64_t index)
+{
+    struct key key = key_of(KEY_WAIT);
+    key_number(&key, index);
+    return key;
+}
+
+static void put_work(struct rows *rows, struct key key, uint8_t primitive, struct slice what)
+{
+    uint8_t value[KEY_SIZE_MAX];
+    CHECK(what.size < sizeof value);
+    value[0] = primitive;
+    if (what.size) memcpy(value + 1, what.data, what.size);
+    rows_put(rows, key_slice(&key), slice_of(value, what.size + 1));
+}
+
+/* Takes a wait or pulse row away; what it held, in the arena. */
+static const struct primitive *take_work(struct apply *apply, struct slice key, struct slice value,
+                                         struct slice *what)
+{
+    CHECK(value.size > 0);
+    const struct primitive *primitive = primitive_by_code(value.data[0]);
+    CHECK(primitive);
+    *what = arena_copy(apply->arena, slice_skip(value, 1));
+    rows_delete(apply->rows, key);
+    return primitive;
+}
+
+void wait_register(struct apply *apply, uint64_t index, uint8_t primitive, struct slice what)
+{
+    put_work(apply->rows, wait_key(index), primitive, what);
+}
+
+void wait_forget(struct apply *apply, uint64_t index)
+{
+    struct key key = wait_key(index);
+    rows_delete(apply->rows, key_slice(&key));
+}
+
+void pulse_want(struct apply *apply, uint8_t primitive, struct slice what)
+{
+    struct key key = key_of(KEY_PULSE);
+    key_number(&key, apply->index);
+    key_number(&key, apply->pulse_count++);
+    put_work(apply->rows, key, primitive, what);
+}
+
+static bool first_pulse(struct rows *rows, struct slice *key, struct slice *value)
+{
+    struct key from = key_of(KEY_PULSE);
+    return rows_seek(rows, key_slice(&from), key, value) && slice_starts_with(*key, key_slice(&from));
+}
+
+bool coord_wants_pulse(struct rows *rows)
+{
+    struct slice key, value;
+    return first_pulse(rows, &key, &value);
+}
+
+static void apply_pulse(struct apply *apply, const void *args)
+{
+    (void)args;
+    struct slice key, value, what;
+    apply_answer(apply, OUTCOME_OK, NULL, NULL);
+    if (!first_pulse(apply->rows, &key, &value)) return;
+    key = arena_copy(apply->arena, key);
+    const struct primitive *primitive = take_work(apply, key, value, &what);
+    primitive->pulse(apply, what);
+}
+
+static void apply_cancel(struct apply *apply, const void *arguments)
+{
+    const struct wait_cancel_args *args = arguments;
+    struct key key = wait_key(args->index);
+    struct slice value, what;
+    apply_answer(apply, OUTCOME_OK, NULL, NULL);
+    if (!rows_get(apply->rows, key_slice(&key), &value)) return; /* answered meanwhile */
+    const struct primitive *primitive = take_work(apply, key_slice(&key), value, &what);
+    primitive->wait_ended(apply, args->index, what, (enum end_reason)args->reason);
+}
+
+static const struct record pulse_record = {"pulse", sizeof(struct pulse_args), NULL, 0};
+
+static const struct field cancel_fields[] = {
+    {.number = 1,
+     .type = FIELD_UINT,
+     .flags = FIELD_REQUIRED,
+     .offset = offsetof(struct wait_cancel_args, index),
+     .name = "index",
+     .about = "entry whose request waits"},
+    {.number = 2,
+     .type = FIELD_CHOICE,
+     .flags = FIELD_REQUIRED,
+     .offset = offsetof(struct wait_cancel_args, reason),
+     .name = "reason",
+     .choices = end_reason_choices,
+     .about = "why it ends"},
+};
+static const struct record cancel_record = RECORD("wait_cancel", wait_cancel_args, cancel_fields);
+
+static const struct operation operations[] = {
+    {.code = 20,
+     .name = "pulse",
+     .kind = OPERATION_COMMAND,
+     .args = &pulse_record,
+     .apply = apply_pulse,
+     .about = "Does the oldest piece of work that was left for an entry of its own."},
+    {.code = 21,
+     .name = "wait.cancel",
+     .kind = OPERATION_COMMAND,
+     .args = &cancel_record,
+     .apply = apply_cancel,
+     .about = "Ends a wait whose deadline passed or whose client went away."},
+};
+const struct operation *const operation_pulse = &operations[0], *const operation_wait_cancel = &operations[1];
+
+/* Every piece of work names a primitive of this build. */
+static void check_waits(struct rows *rows, struct arena *arena)
+{
+    (void)arena;
+    static const enum key_kind kinds[] = {KEY_WAIT, KEY_PULSE};
+    for (size_t i = 0; i < 2; i++) {
+        struct key from = key_of(kinds[i]);
+        struct slice key = key_slice(&from), value;
+        while (rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == kinds[i]) {
+            CHECK(value.size > 0 && primitive_by_code(value.data[0]));
+            from.size = 0;
+            key_bytes(&from, key);
+            key_byte(&from, 0);
+        }
+    }
+}
+
+const struct primitive wait_primitive = {
+    .name = "wait",
+    .code = 1,
+    .operations = operations,
+    .operation_count = sizeof operations / sizeof *operations,
+    .check = check_waits,
+};
