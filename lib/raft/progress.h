@@ -1,0 +1,35 @@
+/* What a leader (or candidate) knows of one other voter.
+ *
+ * PROBE: where the logs agree is not known yet; one append at a time. REPLICATE: appends are pipelined, up to inflight_max unanswered.
+ * Invariant: match < next. match never falls within a term. */
+#ifndef COORDD_RAFT_PROGRESS_H
+#define COORDD_RAFT_PROGRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PEER_INFLIGHT_MAX = 256 };
+
+enum peer_state { PEER_PROBE, PEER_REPLICATE };
+
+struct peer {
+    uint64_t id;
+    /* candidate */
+    bool answered, granted;
+    /* leader */
+    enum peer_state state;
+    uint64_t match, next;
+    bool probing; /* PROBE: an append is under way */
+    bool active;  /* answered since the last look at the quorum */
+    uint64_t round;
+    uint64_t inflight[PEER_INFLIGHT_MAX]; /* last index of each unanswered append, rising; a ring */
+    size_t inflight_first, inflight_count;
+};
+
+void peer_begin(struct peer *peer, uint64_t next); /* a new leader's view */
+void peer_sent(struct peer *peer, uint64_t last);
+void peer_matched(struct peer *peer, uint64_t index);
+void peer_probe(struct peer *peer, uint64_t next);
+
+#endif

@@ -1,0 +1,225 @@
+/* Replication: what a leader sends, what a follower accepts, and what is committed. */
+#include "raft/internal.h"
+
+#include "base/check.h"
+
+/* --- leader --- */
+
+uint64_t raft_append_own(struct raft *raft, enum raft_entry_kind kind, struct slice payload)
+{
+    uint64_t last = entries_last(&raft->log);
+    struct raft_entry entry = {.index = last + 1, .term = raft->hard.term, .kind = kind, .payload = payload};
+    entry.chain = raft_chain(entries_chain_at(&raft->log, last), &entry);
+    entries_append(&raft->log, &entry, true);
+    if (kind == RAFT_CONFIG) raft_config_push(raft, entry.index, payload);
+    return entry.index;
+}
+
+void raft_lead(struct raft *raft)
+{
+    CHECK(raft->role == RAFT_CANDIDATE);
+    raft->role = RAFT_LEADER;
+    raft->leader = raft->settings.self;
+    raft_forget_rounds(raft);
+    for (size_t i = 0; i < raft->peer_count; i++) peer_begin(&raft->peers[i], entries_last(&raft->log) + 1);
+    raft->heartbeat_at_ms = raft->now_ms;
+    raft->quorum_at_ms = raft->now_ms + raft->settings.election_ms;
+    raft->noop = raft_append_own(raft, RAFT_NOOP, slice_of(NULL, 0));
+}
+
+static uint64_t match_of(const struct peer *peer)
+{
+    return peer->match;
+}
+
+/* Only entries of the own term are counted (Raft 5.4.2, figure 8); the earlier ones go with them. */
+void raft_advance_commit(struct raft *raft)
+{
+    uint64_t term = 0, reached = raft_quorum_reached(raft, raft->durable, match_of);
+    if (raft->role != RAFT_LEADER || reached <= raft->hard.commit) return;
+    if (entries_term_at(&raft->log, reached, &term) != TERM_KNOWN || term != raft->hard.term) return;
+    raft->hard.commit = reached;
+}
+
+/* Entries from next on, as many as one message takes. */
+static size_t take_entries(const struct raft *raft, uint64_t next, const struct raft_entry **entries)
+{
+    size_t count = 0, bytes = 0;
+    uint64_t last = entries_last(&raft->log);
+    *entries = entries_get(&raft->log, next);
+    if (!*entries) return 0;
+    for (uint64_t index = next; index <= last; index++) {
+        bytes += (*entries)[count].payload.size;
+        if (count && bytes > raft->settings.batch_bytes_max) break;
+        count++;
+    }
+    return count;
+}
+
+static bool send_append(struct raft *raft, struct peer *peer, bool heartbeat)
+{
+    struct raft_message message = {.kind = RAFT_APPEND,
+                                   .from = raft->settings.self,
+                                   .to = peer->id,
+                                   .term = raft->hard.term,
+                                   .index = peer->next - 1,
+                                   .commit = raft->hard.commit,
+                                   .round = raft->round_sent};
+    if (message.index < raft->log.base_index) message.index = raft->log.base_index; /* it needs a snapshot */
+    else if (peer->state == PEER_REPLICATE ? peer->inflight_count < raft->settings.inflight_max : !peer->probing)
+        message.entry_count = take_entries(raft, peer->next, &message.entries);
+    if (!message.entry_count && !heartbeat) return false;
+    CHECK(entries_term_at(&raft->log, message.index, &message.log_term) == TERM_KNOWN);
+    message.chain = entries_chain_at(&raft->log, message.index);
+    if (message.entry_count) peer_sent(peer, message.index + message.entry_count);
+    raft_send_now(raft, message);
+    return message.entry_count && peer->state == PEER_REPLICATE;
+}
+
+void raft_send_appends(struct raft *raft)
+{
+    bool heartbeat = raft->round_open || raft->now_ms >= raft->heartbeat_at_ms;
+    if (raft->now_ms >= raft->heartbeat_at_ms) raft->heartbeat_at_ms = raft->now_ms + raft->settings.heartbeat_ms;
+    if (raft->round_open) raft->round_sent = raft->round;
+    raft->round_open = false;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        struct peer *peer = &raft->peers[i];
+        if (heartbeat) peer->probing = false; /* what was lost goes again */
+        bool more = send_append(raft, peer, heartbeat);
+        while (more) more = send_append(raft, peer, false);
+    }
+    raft_confirm_rounds(raft);
+}
+
+static void refused(struct raft *raft, struct peer *peer, const struct raft_message *message)
+{
+    uint64_t at = message->commit; /* the index that was refused */
+    if (peer->state == PEER_REPLICATE) {
+        if (at > peer->match) peer_probe(peer, peer->match + 1);
+        return;
+    }
+    if (at != peer->next - 1 || message->index >= at) return; /* of an older append, or senseless */
+    peer_probe(peer, entries_at_most(&raft->log, message->index, message->log_term) + 1);
+}
+
+void raft_receive_append_reply(struct raft *raft, const struct raft_message *message)
+{
+    struct peer *peer = raft_peer(raft, message->from);
+    if (raft->role != RAFT_LEADER || !peer || message->term != raft->hard.term) return;
+    peer->active = true;
+    if (message->round <= raft->round_sent && message->round > peer->round) peer->round = message->round;
+    raft_confirm_rounds(raft);
+    if (message->reject) refused(raft, peer, message);
+    else if (message->index <= entries_last(&raft->log)) {
+        peer_matched(peer, message->index);
+        raft_advance_commit(raft);
+    }
+}
+
+/* --- follower --- */
+
+static void diverged(const struct raft_entry *entry)
+{
+    fatal("the logs differ at entry %llu of term %llu although index and term agree: this node's data or the leader's are "
+          "damaged; empty this node's data directory and add it anew",
+          (unsigned long long)entry->index, (unsigned long long)entry->term);
+}
+
+static void truncate(struct raft *raft, uint64_t index)
+{
+    CHECK(index > raft->hard.commit);
+    entries_truncate(&raft->log, index);
+    raft_config_undo(raft, index);
+    if (raft->unsaved > index) raft->unsaved = index;
+    if (raft->durable >= index) raft->durable = index - 1;
+}
+
+/* The chains of what is offered follow from the one before: a message that breaks them was damaged on its way. */
+static bool chains_hold(uint32_t chain, const struct raft_entry *entries, size_t count, uint64_t index)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].index != index + 1 + i || entries[i].chain != raft_chain(chain, &entries[i])) return false;
+        chain = entries[i].chain;
+    }
+    return true;
+}
+
+static bool terms_hold(const struct raft_message *message)
+{
+    uint64_t term = message->log_term;
+    struct raft_config config;
+    for (size_t i = 0; i < message->entry_count; i++) {
+        const struct raft_entry *entry = &message->entries[i];
+        if (entry->term < term || entry->term > message->term) return false;
+        if (entry->kind == RAFT_CONFIG && !raft_config_decode(entry->payload, &config)) return false;
+        term = entry->term;
+    }
+    return true;
+}
+
+static void accept(struct raft *raft, const struct raft_entry *entry)
+{
+    uint64_t term = 0;
+    enum term_at known = entries_term_at(&raft->log, entry->index, &term);
+    if (known == TERM_COMPACTED) return;
+    if (known == TERM_KNOWN && term == entry->term) {
+        if (entries_chain_at(&raft->log, entry->index) != entry->chain) diverged(entry);
+        return;
+    }
+    if (known == TERM_KNOWN) truncate(raft, entry->index);
+    entries_append(&raft->log, entry, true);
+    if (entry->kind == RAFT_CONFIG) raft_config_push(raft, entry->index, entry->payload);
+}
+
+static void reply(struct raft *raft, const struct raft_message *to, bool reject, uint64_t index, uint64_t log_term)
+{
+    struct raft_message message = {.kind = RAFT_APPEND_REPLY,
+                                   .from = raft->settings.self,
+                                   .to = to->from,
+                                   .term = raft->hard.term,
+                                   .index = index,
+                                   .log_term = log_term,
+                                   .commit = reject ? to->index : 0,
+                                   .round = to->round,
+                                   .reject = reject};
+    raft_send_after(raft, message);
+}
+
+static void refuse(struct raft *raft, const struct raft_message *message)
+{
+    uint64_t below = message->index ? message->index - 1 : 0, term = 0;
+    uint64_t hint = entries_at_most(&raft->log, below, message->log_term);
+    if (entries_term_at(&raft->log, hint, &term) != TERM_KNOWN) term = 0;
+    reply(raft, message, true, hint, term);
+}
+
+static bool previous_matches(struct raft *raft, const struct raft_message *message)
+{
+    uint64_t term = 0;
+    enum term_at known = entries_term_at(&raft->log, message->index, &term);
+    if (known == TERM_COMPACTED) return true; /* at or below the base: committed, so equal */
+    if (known == TERM_BEYOND || term != message->log_term) return false;
+    if (message->chain && entries_chain_at(&raft->log, message->index) != message->chain)
+        diverged(&(struct raft_entry){.index = message->index, .term = term});
+    return true;
+}
+
+void raft_receive_append(struct raft *raft, const struct raft_message *message)
+{
+    if (message->term < raft->hard.term) {
+        reply(raft, message, true, entries_last(&raft->log), entries_last_term(&raft->log));
+        return;
+    }
+    if (!terms_hold(message) || !chains_hold(message->chain, message->entries, message->entry_count, message->index)) return;
+    CHECK(raft->role != RAFT_LEADER); /* two leaders of one term */
+    raft_become_follower(raft, message->term, message->from);
+    if (!previous_matches(raft, message)) {
+        refuse(raft, message);
+        return;
+    }
+    for (size_t i = 0; i < message->entry_count; i++) accept(raft, &message->entries[i]);
+    uint64_t last = message->index + message->entry_count;
+    uint64_t commit = message->commit < last ? message->commit : last;
+    if (commit > raft->hard.commit && commit <= entries_last(&raft->log)) raft->hard.commit = commit;
+    reply(raft, message, false, last, 0);
+}
