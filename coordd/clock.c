@@ -16,6 +16,7 @@ uint64_t random_number(void)
 {
     uint64_t number = 0;
     while (number == 0)
-        if (getrandom(&number, sizeof number, 0) != sizeof number) fatal("the system gives no random numbers");
+        if (getrandom(&number, sizeof number, 0) != sizeof number)
+            fatal("the system gives no random numbers");
     return number;
 }

@@ -22,18 +22,28 @@ struct setting_row {
 };
 
 static const struct setting_row rows[] = {
-    {"name", TEXT, offsetof(struct config, name), NULL, 0, 0, NULL, "this node's name (n1 when the data directory is new)"},
-    {"data-dir", TEXT, offsetof(struct config, data_dir), "coordd-data", 0, 0, NULL, "where everything is kept"},
-    {"listen", TEXT, offsetof(struct config, listen), "127.0.0.1:7400", 0, 0, NULL, "HOST:PORT of the HTTP API; port 0 takes any"},
-    {"hosts", TEXT, offsetof(struct config, hosts), "", 0, 0, NULL, "further Host names to accept, comma-separated; * for any"},
-    {"heartbeat-ms", NUMBER, offsetof(struct config, heartbeat_ms), "100", 10, 10000, NULL, "between a leader's heartbeats"},
+    {"name", TEXT, offsetof(struct config, name), NULL, 0, 0, NULL,
+     "this node's name (n1 when the data directory is new)"},
+    {"data-dir", TEXT, offsetof(struct config, data_dir), "coordd-data", 0, 0, NULL,
+     "where everything is kept"},
+    {"listen", TEXT, offsetof(struct config, listen), "127.0.0.1:7400", 0, 0, NULL,
+     "HOST:PORT of the HTTP API; port 0 takes any"},
+    {"hosts", TEXT, offsetof(struct config, hosts), "", 0, 0, NULL,
+     "further Host names to accept, comma-separated; * for any"},
+    {"heartbeat-ms", NUMBER, offsetof(struct config, heartbeat_ms), "100", 10, 10000, NULL,
+     "between a leader's heartbeats"},
     {"election-timeout-ms", NUMBER, offsetof(struct config, election_timeout_ms), "1000", 50, 100000, NULL,
      "silence before an election; at least 5 heartbeats"},
-    {"api-threads", NUMBER, offsetof(struct config, api_threads), "1", 1, 64, NULL, "threads that speak HTTP"},
-    {"connections-max", NUMBER, offsetof(struct config, connections_max), "4096", 1, 1000000, NULL, "HTTP connections at once"},
-    {"log-format", CHOICE, offsetof(struct config, log_format), "text", 0, 0, "text|json", "of the lines on standard error"},
-    {"log-level", CHOICE, offsetof(struct config, log_level), "info", 0, 0, "debug|info|warn|error", "the least that is logged"},
-    {"config", TEXT, offsetof(struct config, config), NULL, 0, 0, NULL, "a file of `key = value` lines, # comments"},
+    {"api-threads", NUMBER, offsetof(struct config, api_threads), "1", 1, 64, NULL,
+     "threads that speak HTTP"},
+    {"connections-max", NUMBER, offsetof(struct config, connections_max), "4096", 1, 1000000, NULL,
+     "HTTP connections at once"},
+    {"log-format", CHOICE, offsetof(struct config, log_format), "text", 0, 0, "text|json",
+     "of the lines on standard error"},
+    {"log-level", CHOICE, offsetof(struct config, log_level), "info", 0, 0, "debug|info|warn|error",
+     "the least that is logged"},
+    {"config", TEXT, offsetof(struct config, config), NULL, 0, 0, NULL,
+     "a file of `key = value` lines, # comments"},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -62,8 +72,8 @@ static bool put(struct reading *reading, const struct setting_row *row, const ch
         errno = 0;
         unsigned long long number = strtoull(value, &end, 10);
         if (errno || *end || *value < '0' || *value > '9' || number < row->min || number > row->max)
-            return REFUSE(reading, "--%s must be a number from %llu to %llu, not '%s'", row->name, (unsigned long long)row->min,
-                          (unsigned long long)row->max, value);
+            return REFUSE(reading, "--%s must be a number from %llu to %llu, not '%s'", row->name,
+                          (unsigned long long)row->min, (unsigned long long)row->max, value);
         *(uint64_t *)(void *)place = number;
         return true;
     }
@@ -91,8 +101,10 @@ static bool read_flags(struct reading *reading, int argc, char *const *argv)
 {
     for (int i = 0; i < argc; i++) {
         const char *flag = argv[i], *equals = strchr(flag, '=');
-        if (strncmp(flag, "--", 2) != 0) return REFUSE(reading, "unknown argument '%s'; see coordd serve --help", flag);
-        const struct setting_row *row = find(flag + 2, equals ? (size_t)(equals - flag - 2) : strlen(flag + 2));
+        if (strncmp(flag, "--", 2) != 0)
+            return REFUSE(reading, "unknown argument '%s'; see coordd serve --help", flag);
+        const struct setting_row *row =
+            find(flag + 2, equals ? (size_t)(equals - flag - 2) : strlen(flag + 2));
         if (!row) return REFUSE(reading, "unknown flag '%s'; see coordd serve --help", flag);
         if (reading->given[row - rows]) return REFUSE(reading, "--%s is given twice", row->name);
         if (!equals && i + 1 == argc) return REFUSE(reading, "--%s needs a value", row->name);
@@ -143,8 +155,10 @@ static bool read_line(struct reading *reading, bool *seen, unsigned number, char
     *equals = 0;
     char *key = trim(line), *value = trim(equals + 1);
     const struct setting_row *row = find(key, strlen(key));
-    if (!row || strcmp(key, "config") == 0) return REFUSE(reading, "%s:%u: unknown setting '%s'", reading->config->config, number, key);
-    if (seen[row - rows]) return REFUSE(reading, "%s:%u: '%s' is given twice", reading->config->config, number, key);
+    if (!row || strcmp(key, "config") == 0)
+        return REFUSE(reading, "%s:%u: unknown setting '%s'", reading->config->config, number, key);
+    if (seen[row - rows])
+        return REFUSE(reading, "%s:%u: '%s' is given twice", reading->config->config, number, key);
     seen[row - rows] = true;
     return give(reading, row, value);
 }
@@ -176,21 +190,25 @@ bool config_read(struct config *config, int argc, char *const *argv, char *error
 {
     struct reading reading = {.config = config, .error = error, .error_size = error_size};
     *config = (struct config){0};
-    if (!read_flags(&reading, argc, argv) || !read_environment(&reading) || !read_file(&reading)) return false;
+    if (!read_flags(&reading, argc, argv) || !read_environment(&reading) || !read_file(&reading))
+        return false;
     for (size_t i = 0; i < ROWS; i++)
         if (!reading.given[i] && rows[i].initial) CHECK(put(&reading, &rows[i], rows[i].initial));
     if (config->election_timeout_ms < 5 * config->heartbeat_ms)
         return REFUSE(&reading, "--election-timeout-ms must be at least 5 times --heartbeat-ms");
     if (config->name && (!*config->name || strlen(config->name) > 63 || strpbrk(config->name, " \t\n\",=")))
-        return REFUSE(&reading, "--name must be 1 to 63 characters without blanks, quotes, commas and equals signs");
+        return REFUSE(&reading,
+                      "--name must be 1 to 63 characters without blanks, quotes, commas and equals signs");
     return true;
 }
 
 void config_help(void)
 {
-    puts("usage: coordd serve [--FLAG VALUE]...\n\nEach flag is also an environment variable (--data-dir is COORDD_DATA_DIR) and a line"
+    puts("usage: coordd serve [--FLAG VALUE]...\n\nEach flag is also an environment variable (--data-dir is "
+         "COORDD_DATA_DIR) and a line"
          "\n`data-dir = VALUE` in a --config file; the first of flag, variable, file wins.\n");
     for (size_t i = 0; i < ROWS; i++)
-        printf("  --%-20s %s%s%s%s\n", rows[i].name, rows[i].about, rows[i].initial && *rows[i].initial ? " (" : "",
-               rows[i].initial ? rows[i].initial : "", rows[i].initial && *rows[i].initial ? ")" : "");
+        printf("  --%-20s %s%s%s%s\n", rows[i].name, rows[i].about,
+               rows[i].initial && *rows[i].initial ? " (" : "", rows[i].initial ? rows[i].initial : "",
+               rows[i].initial && *rows[i].initial ? ")" : "");
 }

@@ -1,5 +1,6 @@
-/* The configuration of `coordd serve`: flags, then environment (COORDD_DATA_DIR for --data-dir), then a --config file of `key = value`
- * lines; the first that names a setting wins. Whatever is unknown or out of range is refused by name. */
+/* The configuration of `coordd serve`: flags, then environment (COORDD_DATA_DIR for --data-dir), then a
+ * --config file of `key = value` lines; the first that names a setting wins. Whatever is unknown or out of
+ * range is refused by name. */
 #ifndef COORDD_CONFIG_H
 #define COORDD_CONFIG_H
 
@@ -13,7 +14,8 @@ struct config {
     uint64_t heartbeat_ms, election_timeout_ms, api_threads, connections_max;
 };
 
-/* False with one line for the operator in error. The texts live as long as argv, the environment and the process. */
+/* False with one line for the operator in error. The texts live as long as argv, the environment and the
+ * process. */
 bool config_read(struct config *config, int argc, char *const *argv, char *error, size_t error_size);
 /* One line a setting: flag, default, what it means. */
 void config_help(void);

@@ -1,7 +1,7 @@
 /* What the node proposes by itself: its session, expiries, pulses, ends of waits. */
 #include "coordd/node_internal.h"
 
-#include "base/check.h"
+#include "base/memory.h"
 #include "coordd/clock.h"
 
 enum { EXPIRE_BATCH = 1024, PULSE_BURST_MAX = 64 };
@@ -30,8 +30,10 @@ static void propose_expiry(struct node *node)
     node->expiry.stage = EXPIRY_IDLE;
     if (count) {
         struct lease_expire_args args = {node->office_term, {items, count}};
-        if (node_propose(node, operation_lease_expire, &args, 0, 0)) node->view.expired_leases += count;
-        else lease_clock_not_proposed(node->leases, items, count);
+        if (node_propose(node, operation_lease_expire, &args, 0, 0))
+            node->view.expired_leases += count;
+        else
+            lease_clock_not_proposed(node->leases, items, count);
     }
     arena_reset(&node->arena);
 }
@@ -56,7 +58,8 @@ static void step_expiry(struct node *node)
 void duties_confirmed(struct node *node)
 {
     struct expiry *expiry = &node->expiry;
-    if (expiry->stage == EXPIRY_CONFIRMING && raft_round_confirmed(node->raft) >= expiry->round) expiry->stage = EXPIRY_READY;
+    if (expiry->stage == EXPIRY_CONFIRMING && raft_round_confirmed(node->raft) >= expiry->round)
+        expiry->stage = EXPIRY_READY;
 }
 
 /* One pulse entry does one piece of work; while they all find some, twice as many go into the next turn. */
@@ -99,7 +102,9 @@ uint64_t duties_next_ms(const struct node *node)
     if (node->save_blocked) return now_ms + 100;
     earliest(&until_ms, raft_next_ms(node->raft));
     earliest(&until_ms, pending_next_ms(node->pending));
-    if (state_dirty(node->state)) earliest(&until_ms, node->committed_ms + COMMIT_MS > now_ms ? node->committed_ms + COMMIT_MS : now_ms + 1);
+    if (state_dirty(node->state))
+        earliest(&until_ms,
+                 node->committed_ms + COMMIT_MS > now_ms ? node->committed_ms + COMMIT_MS : now_ms + 1);
     if (!node->office_term) return until_ms;
     earliest(&until_ms, now_ms + node->settings.heartbeat_ms / 2);
     if (node->expiry.stage == EXPIRY_IDLE) earliest(&until_ms, lease_clock_next_ms(node->leases));

@@ -30,7 +30,8 @@ static uint64_t stamp(struct node *node)
     return node->stamped_ms;
 }
 
-uint64_t node_propose(struct node *node, const struct operation *operation, const void *args, uint64_t origin, uint64_t request)
+uint64_t node_propose(struct node *node, const struct operation *operation, const void *args, uint64_t origin,
+                      uint64_t request)
 {
     node->payload.size = 0;
     command_encode(&(struct command){stamp(node), operation, origin, request, args}, &node->payload);
@@ -39,7 +40,8 @@ uint64_t node_propose(struct node *node, const struct operation *operation, cons
 
 static bool no_room(struct node *node, const struct operation *operation)
 {
-    return (operation->flags & OPERATION_GROWS) && (raftlog_full(node->log, node->now_ms) || node->commit_blocked);
+    return (operation->flags & OPERATION_GROWS) &&
+           (raftlog_full(node->log, node->now_ms) || node->commit_blocked);
 }
 
 static void propose_call(struct node *node, struct call *call)
@@ -47,7 +49,8 @@ static void propose_call(struct node *node, struct call *call)
     if (node->stopping) {
         pending_refuse(node->pending, call, OUTCOME_SHUTTING_DOWN, "");
     } else if (no_room(node, call->operation)) {
-        pending_refuse(node->pending, call, OUTCOME_STORAGE_FULL, "make room on the disk of the data directory; no restart is needed");
+        pending_refuse(node->pending, call, OUTCOME_STORAGE_FULL,
+                       "make room on the disk of the data directory; no restart is needed");
     } else {
         pending_add(node->pending, call, node->session);
         CHECK(node_propose(node, call->operation, call->args, node->session, call->number));
@@ -98,11 +101,16 @@ void intake_calls(struct node *node, struct call *calls)
         node->view.batches += call == calls;
         bool command = call->operation->kind == OPERATION_COMMAND;
         if (node->save_blocked && (!command ? !call->stale : (call->operation->flags & OPERATION_GROWS) != 0))
-            pending_refuse(node->pending, call, OUTCOME_STORAGE_FULL, "make room on the disk of the data directory; no restart is needed");
-        else if (node->stopping) pending_refuse(node->pending, call, OUTCOME_SHUTTING_DOWN, "");
-        else if (!command) read_call(node, call);
-        else if (!node->office_term && !node->save_blocked) pending_refuse(node->pending, call, OUTCOME_NO_LEADER, "");
-        else enqueue(node, call);
+            pending_refuse(node->pending, call, OUTCOME_STORAGE_FULL,
+                           "make room on the disk of the data directory; no restart is needed");
+        else if (node->stopping)
+            pending_refuse(node->pending, call, OUTCOME_SHUTTING_DOWN, "");
+        else if (!command)
+            read_call(node, call);
+        else if (!node->office_term && !node->save_blocked)
+            pending_refuse(node->pending, call, OUTCOME_NO_LEADER, "");
+        else
+            enqueue(node, call);
     }
 }
 
@@ -153,7 +161,8 @@ static void answer_read(struct node *node, struct reading *reading)
     free(reading);
 }
 
-/* Rounds rise along the list, so the first unconfirmed one ends the pass; stale reads need none and pass by. */
+/* Rounds rise along the list, so the first unconfirmed one ends the pass; stale reads need none and pass by.
+ */
 void intake_answer_reads(struct node *node)
 {
     struct readings todo = node->parked, kept = {NULL, &kept.first};
@@ -165,8 +174,10 @@ void intake_answer_reads(struct node *node)
     for (struct reading *reading = todo.first, *next; reading; reading = next) {
         next = reading->next;
         bool behind = reading->call && reading->call->min_revision > node->applied;
-        if (reading->round > confirmed || behind) reading_add(&kept, reading);
-        else answer_read(node, reading);
+        if (reading->round > confirmed || behind)
+            reading_add(&kept, reading);
+        else
+            answer_read(node, reading);
     }
     if (kept.first) {
         node->readings.first = kept.first;
@@ -197,10 +208,12 @@ void intake_refuse_all(struct node *node, enum outcome outcome)
 
 /* --- notices --- */
 
-/* A grant that nobody received is taken back, unless it hangs on a lease that the client named and may still count on. */
+/* A grant that nobody received is taken back, unless it hangs on a lease that the client named and may still
+ * count on. */
 static void undo(struct node *node, struct call *call)
 {
-    const struct operation *undo = call->operation->undo ? operation_by_name(slice_text(call->operation->undo)) : NULL;
+    const struct operation *undo =
+        call->operation->undo ? operation_by_name(slice_text(call->operation->undo)) : NULL;
     bool own = record_number(call->operation->args, call->args, "lease") == 0;
     if (!undo || !own || !call->result || !node->office_term || node->save_blocked) return;
     void *args = arena_alloc(&call->arena, undo->args->size);
@@ -209,14 +222,16 @@ static void undo(struct node *node, struct call *call)
     struct slice text;
     memcpy(&text, (const char *)call->result + name->offset, sizeof text);
     CHECK(setting_text(&setting, record_field(undo->args, SLICE("name")), text));
-    CHECK(setting_uint(&setting, record_field(undo->args, SLICE("token")), record_number(call->shape, call->result, "token")));
+    CHECK(setting_uint(&setting, record_field(undo->args, SLICE("token")),
+                       record_number(call->shape, call->result, "token")));
     CHECK(setting_done(&setting));
     node_propose(node, undo, args, 0, 0);
 }
 
 static void stop(struct node *node)
 {
-    LOG(INFO, "stopping: waiting requests are answered 503", {"waiting", log_number(pending_waiting(node->pending))});
+    LOG(INFO, "stopping: waiting requests are answered 503",
+        {"waiting", log_number(pending_waiting(node->pending))});
     node->stopping = true;
 }
 
@@ -225,7 +240,9 @@ void intake_notices(struct node *node, struct notice *notices)
     for (struct notice *notice = notices, *next; notice; notice = next) {
         next = notice->next;
         switch (notice->kind) {
-        case NOTICE_GONE: pending_gone(node->pending, notice->number); break;
+        case NOTICE_GONE:
+            pending_gone(node->pending, notice->number);
+            break;
         case NOTICE_UNDELIVERED:
             undo(node, notice->call);
             call_free(notice->call);
@@ -233,7 +250,9 @@ void intake_notices(struct node *node, struct notice *notices)
         case NOTICE_BARRIER:
             if (notice->number == node->expiry.number && node->expiry.awaited) node->expiry.awaited--;
             break;
-        case NOTICE_STOP: stop(node); break;
+        case NOTICE_STOP:
+            stop(node);
+            break;
         }
         free(notice);
     }

@@ -30,7 +30,8 @@ const char *log_hexadecimal(uint64_t number, char text[24])
 static bool is_bare(struct slice text)
 {
     for (size_t i = 0; i < text.size; i++)
-        if (text.data[i] <= ' ' || text.data[i] == '"' || text.data[i] == '=' || text.data[i] == '\\' || text.data[i] > 126)
+        if (text.data[i] <= ' ' || text.data[i] == '"' || text.data[i] == '=' || text.data[i] == '\\' ||
+            text.data[i] > 126)
             return false;
     return text.size > 0;
 }
@@ -38,8 +39,10 @@ static bool is_bare(struct slice text)
 static void add_logfmt(struct buffer *line, const char *key, const char *value)
 {
     buffer_printf(line, " %s=", key);
-    if (is_bare(slice_text(value))) buffer_add_text(line, value);
-    else json_text(&(struct json){line, false}, slice_text(value));
+    if (is_bare(slice_text(value)))
+        buffer_add_text(line, value);
+    else
+        json_text(&(struct json){line, false}, slice_text(value));
 }
 
 static void add_json(struct json *json, const char *key, const char *value)

@@ -16,7 +16,8 @@ static struct mail gather(struct node *node)
     struct mail mail = mailbox_take(node->settings.mailbox, waiting_work ? before_ms : duties_next_ms(node));
     uint64_t last_ms = node->now_ms;
     node->now_ms = boottime_ms();
-    if (node->now_ms - last_ms > node->settings.heartbeat_ms) lease_clock_gap(node->leases, node->now_ms - last_ms);
+    if (node->now_ms - last_ms > node->settings.heartbeat_ms)
+        lease_clock_gap(node->leases, node->now_ms - last_ms);
     pending_clock(node->pending, node->leases, node->now_ms);
     return mail;
 }
@@ -36,21 +37,24 @@ static void step(struct node *node, struct mail mail)
     raft_output(node->raft, &node->output);
 }
 
-/* One write, one flush for all of the turn. False when the disk has no room: the same write is tried again until it has. */
+/* One write, one flush for all of the turn. False when the disk has no room: the same write is tried again
+ * until it has. */
 static bool save(struct node *node)
 {
     const struct raft_output *output = &node->output;
     if (output->save_hard || output->entry_count) {
-        struct raftlog_write write = {output->save_hard ? &output->hard : NULL, output->entries, output->entry_count};
+        struct raftlog_write write = {output->save_hard ? &output->hard : NULL, output->entries,
+                                      output->entry_count};
         if (raftlog_append(node->log, &write) == -ENOSPC) {
-            if (!node->save_blocked) LOG(ERROR, "the disk is full: nothing can be committed until there is room");
+            if (!node->save_blocked)
+                LOG_FACT(ERROR, "the disk is full: nothing can be committed until there is room");
             node->save_blocked = true;
             return false;
         }
         node->view.syncs++;
         node->view.entries_saved += output->entry_count;
     }
-    if (node->save_blocked) LOG(INFO, "there is room on the disk again: going on");
+    if (node->save_blocked) LOG_FACT(INFO, "there is room on the disk again: going on");
     node->save_blocked = false;
     raft_saved(node->raft);
     return true;
@@ -91,7 +95,8 @@ void node_apply(struct node *node, const struct raft_entry *entry, bool answers)
         struct command command;
         struct apply apply;
         if (!command_decode(entry->payload, &node->arena, &command))
-            fatal("entry %llu holds a command that this version does not know: install the version that the cluster runs",
+            fatal("entry %llu holds a command that this version does not know: install the version that the "
+                  "cluster runs",
                   (unsigned long long)entry->index);
         time_ms = command.time_ms;
         apply_begin(&apply, node->rows, &node->arena, entry->index, entry->term, time_ms);
@@ -120,7 +125,9 @@ static void commit_state(struct node *node)
     node->committed_ms = node->now_ms;
     bool full = state_commit(node->state) == -ENOSPC;
     if (full) {
-        if (!node->commit_blocked) LOG(ERROR, "the disk is full: the state is kept in memory and in the log until there is room");
+        if (!node->commit_blocked)
+            LOG_FACT(ERROR,
+                     "the disk is full: the state is kept in memory and in the log until there is room");
         node_replay(node);
     } else {
         uint64_t base = raftlog_trim(node->log, state_synced(node->state).applied, &node->config);
@@ -136,13 +143,16 @@ static void keep(struct node *node)
     size_t dirty = state_dirty(node->state);
     if (!dirty) return;
     uint64_t since_ms = node->now_ms - node->committed_ms;
-    if (since_ms >= (node->commit_blocked ? 1000 : COMMIT_MS) || (dirty >= COMMIT_OPERATIONS && !node->commit_blocked))
+    if (since_ms >= (node->commit_blocked ? 1000 : COMMIT_MS) ||
+        (dirty >= COMMIT_OPERATIONS && !node->commit_blocked))
         commit_state(node);
 }
 
 static void stop_when_idle(struct node *node)
 {
-    if (!node->stopping || node->save_blocked || node->queue || pending_next_ms(node->pending) <= node->now_ms) return;
+    if (!node->stopping || node->save_blocked || node->queue ||
+        pending_next_ms(node->pending) <= node->now_ms)
+        return;
     intake_refuse_all(node, OUTCOME_SHUTTING_DOWN);
     pending_stop(node->pending, OUTCOME_SHUTTING_DOWN, OUTCOME_OUTCOME_UNKNOWN);
     pending_deliver(node->pending);

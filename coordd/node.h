@@ -1,6 +1,7 @@
 /* The node: one thread that turns what came in into what is saved, sent, applied and answered (design.md 3).
  *
- * The same code runs in the simulator: it sees the world only through the mailbox, clock.h, storage/ and (with more nodes) the peer links. */
+ * The same code runs in the simulator: it sees the world only through the mailbox, clock.h, storage/ and
+ * (with more nodes) the peer links. */
 #ifndef COORDD_NODE_H
 #define COORDD_NODE_H
 
@@ -20,7 +21,8 @@ struct node *node_open(const struct node_settings *settings, char *error, size_t
 const char *node_name(const struct node *node);
 uint64_t node_cluster(const struct node *node);
 
-/* One turn: waits for something to do, does it all. False once it has stopped (NOTICE_STOP): everybody is answered and the state is saved. */
+/* One turn: waits for something to do, does it all. False once it has stopped (NOTICE_STOP): everybody is
+ * answered and the state is saved. */
 bool node_turn(struct node *node);
 void node_close(struct node *node);
 

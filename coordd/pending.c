@@ -60,7 +60,8 @@ void pending_reply(struct pending *pending, struct call *call, const struct answ
 {
     call->outcome = answer->outcome;
     call->shape = answer->shape;
-    call->result = answer->shape ? record_copy(answer->shape, answer->data, &call->arena, remaining, pending) : NULL;
+    call->result =
+        answer->shape ? record_copy(answer->shape, answer->data, &call->arena, remaining, pending) : NULL;
     call->detail = arena_copy(&call->arena, answer->detail);
     call->revision = revision;
     leave(pending, call);
@@ -115,7 +116,9 @@ void pending_answer(struct pending *pending, const struct answer *answer, uint64
 void pending_applied(struct pending *pending, uint64_t index)
 {
     struct wait *wait = map_get(&pending->by_index, index);
-    if (wait) heap_set(&pending->deadlines, &wait->deadline, wait->gone ? 0 : wait->call->arrived_ms + wait->call->wait_ms);
+    if (wait)
+        heap_set(&pending->deadlines, &wait->deadline,
+                 wait->gone ? 0 : wait->call->arrived_ms + wait->call->wait_ms);
 }
 
 void pending_gone(struct pending *pending, uint64_t number)
