@@ -211,7 +211,7 @@ void raft_receive_append(struct raft *raft, const struct raft_message *message)
         return;
     }
     if (!terms_hold(message) || !chains_hold(message->chain, message->entries, message->entry_count, message->index)) return;
-    CHECK(raft->role != RAFT_LEADER); /* two leaders of one term */
+    CHECK(raft->role != RAFT_LEADER || message->term > raft->hard.term); /* two leaders of one term */
     raft_become_follower(raft, message->term, message->from);
     if (!previous_matches(raft, message)) {
         refuse(raft, message);
