@@ -1,0 +1,26 @@
+/* Setting one argument of a call from outside, with the refusal that names it. What path, query and body
+ * share. */
+#ifndef COORDD_API_ARGUMENT_H
+#define COORDD_API_ARGUMENT_H
+
+#include "problem.h"
+
+/* The arguments under construction. `within` is the path of the enclosing field, "items[3]."; empty at the
+ * top. */
+struct argument {
+    struct setting setting;
+    struct slice within;
+    struct problem *problem;
+};
+
+/* Refuses with BAD_FIELD: always false. `what` completes the sentence that begins with the field's path. */
+bool argument_refuse(struct argument *argument, struct slice field, const char *what);
+/* Refuses with what the setting complained of. */
+bool argument_refuse_complaint(struct argument *argument, const struct field *field);
+/* The field of that name; NULL, refused, when there is none or it was given already, wherever. */
+const struct field *argument_field(struct argument *argument, struct slice name);
+bool argument_text(struct argument *argument, const struct field *field, struct slice text);
+/* All was given: initial values, required fields. */
+bool argument_done(struct argument *argument);
+
+#endif

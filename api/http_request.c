@@ -1,0 +1,180 @@
+#include "http.h"
+
+#include "argument.h"
+#include "query.h"
+
+static struct slice slice_of_iovec(h2o_iovec_t iovec)
+{
+    return slice_of(iovec.base, iovec.len);
+}
+
+static void read_header(const h2o_header_t *header, struct request_head *head)
+{
+    const h2o_iovec_t *name = header->name;
+    head->header_bytes += name->len + header->value.len;
+    head->nameless |= name->len == 0;
+    if (name == &H2O_TOKEN_ACCEPT->buf)
+        head->accept = slice_of_iovec(header->value);
+    else if (h2o_memis(name->base, name->len, H2O_STRLIT("origin")))
+        head->origin = slice_of_iovec(header->value);
+    else if (h2o_memis(name->base, name->len, H2O_STRLIT("sec-fetch-site")))
+        head->site = slice_of_iovec(header->value);
+}
+
+static struct request_head read_head(const h2o_req_t *req)
+{
+    struct request_head head = {
+        .method = slice_of_iovec(req->input.method),
+        .target = slice_of_iovec(req->input.path),
+        .version = req->version,
+        .has_body = req->entity.base != NULL,
+    };
+    /* h2o fills in the name of its virtual host when the client sent none. */
+    if (req->input.authority.base != req->hostconf->authority.hostport.base)
+        head.host = slice_of_iovec(req->input.authority);
+    head.header_bytes = head.target.size + head.host.size;
+    for (size_t i = 0; i < req->headers.size; i++) read_header(&req->headers.entries[i], &head);
+    return head;
+}
+
+/* Whether the last bytes to arrive were body alone. */
+static void note_body(struct loop *loop, const h2o_req_t *req, struct connection *connection)
+{
+    if (!req->entity.len) return;
+    metric_add(&loop->metrics->body_bytes_in, req->entity.len);
+    if (connection->socket->bytes_read <= req->entity.len) connection->splits = true;
+}
+
+static void refuse(struct loop *loop, h2o_req_t *req, size_t row, const struct problem *problem)
+{
+    metrics_request(loop->metrics, row, problem->outcome, 0);
+    send_problem(loop, req, problem);
+}
+
+static void serve_page(struct loop *loop, h2o_req_t *req, const struct page *page, struct slice method)
+{
+    size_t row = metrics_row_of_pages(loop->metrics);
+    if (!slice_is(method, "GET") && !slice_is(method, "HEAD")) {
+        refuse(loop, req, row,
+               &(struct problem){.outcome = OUTCOME_METHOD_NOT_ALLOWED, .allow = "GET, HEAD"});
+        return;
+    }
+    enum outcome outcome = OUTCOME_OK;
+    loop->scratch.size = 0;
+    struct reply reply =
+        page->write(&loop->api->pages, loop_view(loop), loop_now_ms(loop), &outcome, &loop->scratch);
+    metrics_request(loop->metrics, row, outcome, 0);
+    send_reply(loop, req, &reply, buffer_slice(&loop->scratch));
+}
+
+/* --- arguments --- */
+
+static bool read_arguments(h2o_req_t *req, const struct route_match *match, struct slice query,
+                           struct call *call, struct problem *problem)
+{
+    const struct operation *operation = match->route->operation;
+    call->args = arena_alloc(&call->arena, operation->args->size);
+    struct argument argument = {
+        .setting = {.record = operation->args, .data = call->args, .arena = &call->arena},
+        .problem = problem};
+    for (size_t i = 0; i < match->route->part_count; i++)
+        if (!argument_text(&argument, match->route->parts[i], match->parts[i])) return false;
+    struct query_options options = {0};
+    if (query.size && !query_parse(query, operation->kind, &argument, &options)) return false;
+    if (req->entity.len && !body_parse(slice_of_iovec(req->entity), &argument)) return false;
+    call->stale = options.stale;
+    call->min_revision = options.min_revision;
+    return argument_done(&argument);
+}
+
+static uint64_t wait_of(const struct route *route, const void *args)
+{
+    uint64_t wait_ms = 0;
+    if (route->wait) memcpy(&wait_ms, (const char *)args + route->wait->offset, sizeof wait_ms);
+    return wait_ms;
+}
+
+static bool has_room(const struct loop *loop, const struct call *call, struct problem *problem)
+{
+    bool calls = loop->calls_out < loop->calls_max;
+    if (calls && (!call->wait_ms || loop->waiting_out < loop->waiting_max)) return true;
+    problem->outcome = OUTCOME_OVERLOADED;
+    problem->limit = calls ? HTTP_WAITING_MAX : HTTP_CALLS_MAX;
+    problem->detail =
+        calls ? SLICE("too many requests wait on this node") : SLICE("too many requests are under way");
+    return false;
+}
+
+/* Everything between the route and the node. False: refused. */
+static bool make_call(struct loop *loop, h2o_req_t *req, const struct route_match *match, struct slice query,
+                      enum reply_form form, struct call *call, struct problem *problem)
+{
+    if (form == REPLY_NOT_ACCEPTABLE) {
+        problem->outcome = OUTCOME_NOT_ACCEPTABLE;
+        problem->detail = SLICE("this operation answers with application/json");
+        return false;
+    }
+    if (!read_arguments(req, match, query, call, problem)) return false;
+    call->operation = match->route->operation;
+    call->arrived_ms = loop_now_ms(loop);
+    call->wait_ms = wait_of(match->route, call->args);
+    call->home = &loop->inbox;
+    return has_room(loop, call, problem);
+}
+
+/* --- the road of a request --- */
+
+static void serve_operation(struct loop *loop, h2o_req_t *req, const struct request_head *head,
+                            struct slice path, struct slice query)
+{
+    struct call *call = call_new();
+    struct route_match match = route_find(loop->api->routes, head->method, path, &call->arena);
+    struct problem problem = {.outcome = match.outcome};
+    size_t row = metrics_row_of_none(loop->metrics);
+    if (match.outcome == OUTCOME_OK) {
+        row = match.route->number;
+        enum reply_form form = reply_form(head->accept, match.route->operation);
+        if (make_call(loop, req, &match, query, form, call, &problem)) {
+            hold_request(loop, req, match.route, form, call);
+            return;
+        }
+    } else {
+        if (match.detail) problem.detail = slice_text(match.detail);
+        problem.allow = match.allow;
+    }
+    refuse(loop, req, row, &problem);
+    call_free(call);
+}
+
+static bool is_under_v1(struct slice target)
+{
+    return slice_starts_with(target, SLICE("/v1/")) && !slice_starts_with(target, SLICE("/v1/openapi.json"));
+}
+
+int on_request(h2o_handler_t *handler, h2o_req_t *req)
+{
+    (void)handler;
+    struct connection *connection = connection_of(req);
+    struct loop *loop = connection->loop;
+    struct request_head head = read_head(req);
+    const uint8_t *mark = head.target.size ? memchr(head.target.data, '?', head.target.size) : NULL;
+    struct slice path =
+        slice_of(head.target.data, mark ? (size_t)(mark - head.target.data) : head.target.size);
+    struct slice query = mark ? slice_skip(head.target, path.size + 1) : (struct slice){0};
+    const struct page *page = is_under_v1(head.target) ? NULL : page_find(path);
+    size_t none = metrics_row_of_none(loop->metrics);
+    struct problem problem = {0};
+    note_body(loop, req, connection);
+    if (!gate_admits(loop->api->gate, &head, page && page->open, &problem)) {
+        refuse(loop, req, none, &problem);
+    } else if (req->entity.len > BODY_MAX) {
+        refuse(loop, req, none, &(struct problem){.outcome = OUTCOME_BODY_TOO_LARGE, .limit = BODY_MAX});
+    } else if (page) {
+        serve_page(loop, req, page, head.method);
+    } else if (loop->draining) {
+        refuse(loop, req, none, &(struct problem){.outcome = OUTCOME_SHUTTING_DOWN});
+    } else {
+        serve_operation(loop, req, &head, path, query);
+    }
+    return 0;
+}

@@ -1,0 +1,181 @@
+#include "reply.h"
+
+static uint64_t number_at(const struct field *field, const void *data)
+{
+    uint64_t number;
+    memcpy(&number, (const char *)data + field->offset, sizeof number);
+    return number;
+}
+
+/* --- which form --- */
+
+/* The first field whose records have tokens: holders of a lock, the leader of an election. */
+static const struct field *holders_of(const struct record *result)
+{
+    for (size_t i = 0; i < result->field_count; i++) {
+        const struct field *field = &result->fields[i];
+        bool records = field->type == FIELD_LIST || field->type == FIELD_RECORD;
+        if (records && record_field(field->record, SLICE("token"))) return field;
+    }
+    return NULL;
+}
+
+static bool has_plain_form(const struct operation *operation)
+{
+    return operation->result &&
+           (record_field(operation->result, SLICE("token")) || holders_of(operation->result));
+}
+
+static struct slice trim(struct slice text)
+{
+    while (text.size && text.data[0] == ' ') text = slice_skip(text, 1);
+    while (text.size && text.data[text.size - 1] == ' ') text.size--;
+    return text;
+}
+
+static struct slice take_until(struct slice *from, char end)
+{
+    const uint8_t *at = from->size ? memchr(from->data, end, from->size) : NULL;
+    struct slice taken = slice_of(from->data, at ? (size_t)(at - from->data) : from->size);
+    *from = slice_skip(*from, taken.size + (at != NULL));
+    return trim(taken);
+}
+
+/* "q=0.5" among the parameters, in thousandths. */
+static unsigned quality(struct slice parameters)
+{
+    while (parameters.size) {
+        struct slice parameter = take_until(&parameters, ';');
+        if (!slice_starts_with(parameter, SLICE("q="))) continue;
+        if (parameter.size > 2 && parameter.data[2] == '1') return 1000;
+        unsigned value = 0, digit = 100;
+        for (size_t i = 4; i < parameter.size && digit; i++, digit /= 10)
+            if (parameter.data[i] >= '0' && parameter.data[i] <= '9')
+                value += (unsigned)(parameter.data[i] - '0') * digit;
+        return value;
+    }
+    return 1000;
+}
+
+enum reply_form reply_form(struct slice accept, const struct operation *operation)
+{
+    if (!accept.size || slice_is(accept, "*/*") || slice_is(accept, "application/json")) return REPLY_JSON;
+    unsigned json = 0, plain = 0, any = 0;
+    while (accept.size) {
+        struct slice parameters = take_until(&accept, ','), type = take_until(&parameters, ';');
+        unsigned q = quality(parameters);
+        unsigned *place = slice_is(type, "text/plain")                                            ? &plain
+                          : slice_is(type, "*/*")                                                 ? &any
+                          : slice_is(type, "application/json") || slice_is(type, "application/*") ? &json
+                                                                                                  : NULL;
+        if (place && q > *place) *place = q;
+    }
+    bool plainly = plain && has_plain_form(operation) && (json ? plain > json : plain >= any);
+    return plainly ? REPLY_PLAIN : json || any ? REPLY_JSON : REPLY_NOT_ACCEPTABLE;
+}
+
+/* --- the plain form --- */
+
+static void add_named_text(const struct record *record, const void *data, const char *name,
+                           struct buffer *out)
+{
+    const struct field *field = record_field(record, slice_text(name));
+    if (!field || (field->type != FIELD_TEXT && field->type != FIELD_NAME)) return;
+    struct slice text;
+    memcpy(&text, (const char *)data + field->offset, sizeof text);
+    buffer_add_byte(out, ' ');
+    buffer_add_slice(out, text);
+}
+
+static const void *first_holder(const struct field *field, const void *result)
+{
+    const char *place = (const char *)result + field->offset;
+    const void *holder;
+    struct list list;
+    if (field->type == FIELD_RECORD) {
+        memcpy(&holder, place, sizeof holder);
+        return holder;
+    }
+    memcpy(&list, place, sizeof list);
+    return list.count ? list.items : NULL;
+}
+
+/* "TOKEN" of a grant; "TOKEN OWNER EXPIRES_IN_MS" of what is held, or "free". */
+static void write_plain(const struct record *shape, const void *result, struct buffer *out)
+{
+    const struct field *field = holders_of(shape);
+    const void *holder = field ? first_holder(field, result) : NULL;
+    if (record_field(shape, SLICE("token"))) {
+        buffer_add_decimal(out, record_number(shape, result, "token"));
+    } else if (holder) {
+        buffer_add_decimal(out, record_number(field->record, holder, "token"));
+        add_named_text(field->record, holder, "owner", out);
+        add_named_text(field->record, holder, "candidate", out);
+        if (record_field(field->record, SLICE("expires_in_ms"))) {
+            buffer_add_byte(out, ' ');
+            buffer_add_decimal(out, record_number(field->record, holder, "expires_in_ms"));
+        }
+    } else {
+        buffer_add_text(out, "free");
+    }
+    buffer_add_byte(out, '\n');
+}
+
+/* --- replies --- */
+
+static void write_success(const struct call *call, enum reply_form form, struct reply *reply,
+                          struct buffer *body)
+{
+    if (reply->status == 204) return;
+    reply->type = form == REPLY_PLAIN ? "text/plain; charset=utf-8" : "application/json";
+    if (form == REPLY_PLAIN && call->shape) {
+        write_plain(call->shape, call->result, body);
+        return;
+    }
+    if (call->shape)
+        record_json(call->shape, call->result, &(struct json){body, false});
+    else
+        buffer_add_text(body, "{}");
+    buffer_add_byte(body, '\n');
+}
+
+static void set_result_headers(const struct route *route, const struct call *call, struct reply *reply)
+{
+    if (call->shape != route->operation->result || !call->result) return;
+    if (route->token) reply->token = number_at(route->token, call->result);
+    if (route->lease) reply->lease = number_at(route->lease, call->result);
+    if (route->revision) reply->revision = number_at(route->revision, call->result);
+    reply->has_expires = route->expires_in_ms;
+    if (reply->has_expires) reply->expires_in_ms = number_at(route->expires_in_ms, call->result);
+}
+
+struct reply reply_to_problem(const struct problem *problem, struct buffer *body)
+{
+    int status = problem_facts(problem->outcome)->status;
+    problem_json(problem, body);
+    return (struct reply){
+        .status = status,
+        .type = "application/problem+json",
+        .retry_after = status == 429 || status == 503,
+        .allow = problem->allow,
+    };
+}
+
+struct reply reply_to_call(const struct route *route, const struct call *call, enum reply_form form,
+                           struct buffer *body)
+{
+    struct reply reply = {.status = problem_facts(call->outcome)->status};
+    if (reply.status < 400) {
+        write_success(call, form, &reply, body);
+        reply.revision = call->revision;
+        set_result_headers(route, call, &reply);
+        reply.tagged = route->tagged;
+    } else {
+        struct problem problem = {call->outcome, call->detail, .shape = call->shape, .facts = call->result};
+        reply = reply_to_problem(&problem, body);
+        reply.revision = call->revision;
+    }
+    reply.has_age = call->stale;
+    reply.age_ms = call->age_ms;
+    return reply;
+}

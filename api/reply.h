@@ -1,0 +1,31 @@
+/* What an answered call looks like over HTTP: status, body and the facts that ride in headers. No h2o here.
+ */
+#ifndef COORDD_API_REPLY_H
+#define COORDD_API_REPLY_H
+
+#include "mailbox.h"
+#include "problem.h"
+#include "route.h"
+
+enum reply_form { REPLY_NOT_ACCEPTABLE, REPLY_JSON, REPLY_PLAIN };
+
+struct reply {
+    int status;
+    const char *type; /* NULL: no body */
+    /* headers; 0 or NULL: not sent */
+    uint64_t token, lease, revision;
+    bool has_expires, has_age, tagged, retry_after;
+    uint64_t expires_in_ms, age_ms;
+    const char *allow;
+};
+
+/* By the Accept header, for operations that have a plain form: one with a token, or with holders of tokens.
+ */
+enum reply_form reply_form(struct slice accept, const struct operation *operation);
+
+/* Writes the body behind what is in `body`. */
+struct reply reply_to_call(const struct route *route, const struct call *call, enum reply_form form,
+                           struct buffer *body);
+struct reply reply_to_problem(const struct problem *problem, struct buffer *body);
+
+#endif

@@ -1,0 +1,45 @@
+/* Which operation a method and a path mean. The table is made once from the operations of all primitives. */
+#ifndef COORDD_API_ROUTE_H
+#define COORDD_API_ROUTE_H
+
+#include "base/arena.h"
+#include "coord/operation.h"
+
+enum { ROUTE_PARTS_MAX = 4, ROUTE_DEPTH_MAX = 12 };
+
+/* One operation that HTTP reaches, with what is looked up in its tables again and again. */
+struct route {
+    const struct operation *operation;
+    size_t number; /* position in the table: names its counters */
+    size_t part_count;
+    const struct field *parts[ROUTE_PARTS_MAX]; /* fields of the arguments that stand in the path, in order */
+    const struct field *wait;                   /* of the arguments; NULL: none */
+    const struct field *token, *lease, *expires_in_ms, *revision; /* of the result; NULL: none */
+    bool tagged; /* GET of one object: its reply has an ETag */
+};
+
+struct routes;
+
+/* All operations with a path, of NULL-terminated primitives. Aborts when a path is malformed, names a field
+ * that the arguments lack, or stands twice. */
+struct routes *routes_new(const struct primitive *const *all);
+void routes_free(struct routes *routes);
+size_t routes_count(const struct routes *routes);
+const struct route *routes_at(const struct routes *routes, size_t number);
+
+struct route_match {
+    enum outcome outcome;      /* OK, BAD_PATH, ROUTE_NOT_FOUND, METHOD_NOT_ALLOWED */
+    const char *detail;        /* BAD_PATH: what is wrong */
+    const struct route *route; /* OK */
+    struct slice
+        parts[ROUTE_PARTS_MAX]; /* OK: decoded, as route->parts; may point into `path` or the arena */
+    const char *allow;          /* METHOD_NOT_ALLOWED: "GET, HEAD, PUT"; of the table or the arena */
+};
+
+/* `path` is the raw path without the query. Literal segments win over {parts} where both know the method.
+ * HEAD means GET. A segment that is empty, "." or "..", or holds bad escapes, control characters or bad UTF-8
+ * is BAD_PATH; a trailing slash is a path that does not exist. */
+struct route_match route_find(const struct routes *routes, struct slice method, struct slice path,
+                              struct arena *arena);
+
+#endif
