@@ -1,7 +1,8 @@
-/* Applying one command to the rows, and answering. `apply` sees the rows, the arguments, the entry's index and time, and nothing else; so every
- * replica comes to the same rows and the same answers.
+/* Applying one command to the rows, and answering. `apply` sees the rows, the arguments, the entry's index
+ * and time, and nothing else; so every replica comes to the same rows and the same answers.
  *
- * A command is answered once: in its own entry, or (it called apply_waits) in a later entry that answers its index. */
+ * A command is answered once: in its own entry, or (it called apply_waits) in a later entry that answers its
+ * index. */
 #ifndef COORDD_COORD_APPLY_H
 #define COORDD_COORD_APPLY_H
 
@@ -32,25 +33,31 @@ struct apply {
     /* out, in order: */
     struct answer *answers, **answers_end;
     struct lease_change *lease_changes, **lease_changes_end;
-    uint64_t answered_index; /* internal: the own index was answered or waits */
-    uint64_t pulse_count;    /* internal: pulses wanted in this entry */
+    uint64_t answered_index;  /* internal: the own index was answered or waits */
+    uint64_t pulse_count;     /* internal: pulses wanted in this entry */
     struct renewal *renewals; /* RENEWAL */
     size_t renewal_count;
 };
 
-/* A zeroed context ready for one entry (or one query: index is then the applied index, time the last entry's). */
-void apply_begin(struct apply *apply, struct rows *rows, struct arena *arena, uint64_t index, uint64_t term, uint64_t time_ms);
+/* A zeroed context ready for one entry (or one query: index is then the applied index, time the last
+ * entry's). */
+void apply_begin(struct apply *apply, struct rows *rows, struct arena *arena, uint64_t index, uint64_t term,
+                 uint64_t time_ms);
 
-/* Answer the command or query being applied; or an earlier one that waits. data must live in the turn's arena (or be static). */
+/* Answer the command or query being applied; or an earlier one that waits. data must live in the turn's arena
+ * (or be static). */
 void apply_answer(struct apply *apply, enum outcome outcome, const struct record *shape, const void *data);
-void apply_answer_detail(struct apply *apply, enum outcome outcome, const struct record *shape, const void *data, struct slice detail);
-void apply_answer_to(struct apply *apply, uint64_t index, enum outcome outcome, const struct record *shape, const void *data);
+void apply_answer_detail(struct apply *apply, enum outcome outcome, const struct record *shape,
+                         const void *data, struct slice detail);
+void apply_answer_to(struct apply *apply, uint64_t index, enum outcome outcome, const struct record *shape,
+                     const void *data);
 /* The command's answer comes with a later entry. */
 void apply_waits(struct apply *apply);
 void apply_lease_change(struct apply *apply, uint64_t lease, uint64_t ttl_ms, uint64_t generation);
 void apply_renews(struct apply *apply, uint64_t lease);
 
-/* Rows as records. get: false when absent; a row that does not decode ends the process. Slices point into the arena (copied). */
+/* Rows as records. get: false when absent; a row that does not decode ends the process. Slices point into the
+ * arena (copied). */
 bool row_get(struct apply *apply, struct slice key, const struct record *record, void *data);
 void row_put(struct apply *apply, struct slice key, const struct record *record, const void *data);
 
@@ -58,8 +65,8 @@ void row_put(struct apply *apply, struct slice key, const struct record *record,
 void wait_register(struct apply *apply, uint64_t index, uint8_t primitive, struct slice what);
 void wait_forget(struct apply *apply, uint64_t index); /* answered, or taken over */
 
-/* Asks for a pulse entry soon: it calls the primitive's `pulse` with `what`, once, oldest first. Used where one entry must not grant twice on the
- * same object, since a token is the index of the entry that granted. */
+/* Asks for a pulse entry soon: it calls the primitive's `pulse` with `what`, once, oldest first. Used where
+ * one entry must not grant twice on the same object, since a token is the index of the entry that granted. */
 void pulse_want(struct apply *apply, uint8_t primitive, struct slice what);
 
 #endif

@@ -1,4 +1,5 @@
-/* The state machine as the node sees it: encode a command, apply an entry, run a query, and what it wants next. */
+/* The state machine as the node sees it: encode a command, apply an entry, run a query, and what it wants
+ * next. */
 #ifndef COORDD_COORD_COORD_H
 #define COORDD_COORD_COORD_H
 

@@ -1,6 +1,8 @@
-/* Operations are rows of tables; a primitive is one file with such a table. Everything the house knows of an operation stands in its row.
+/* Operations are rows of tables; a primitive is one file with such a table. Everything the house knows of an
+ * operation stands in its row.
  *
- * Codes and field numbers are for ever: append, never reuse. A removed operation leaves a tombstone (its code with a NULL apply). */
+ * Codes and field numbers are for ever: append, never reuse. A removed operation leaves a tombstone (its code
+ * with a NULL apply). */
 #ifndef COORDD_COORD_OPERATION_H
 #define COORDD_COORD_OPERATION_H
 
@@ -11,7 +13,8 @@
 enum operation_kind {
     OPERATION_COMMAND = 1, /* goes through the log; `apply` runs on every replica */
     OPERATION_QUERY,       /* linearizable read; `apply` runs on one node and must not write */
-    OPERATION_RENEWAL,     /* extends leases off the log (shared/facts/leases.md): `renews`, a confirmed round, then `renewed` */
+    OPERATION_RENEWAL, /* extends leases off the log (shared/facts/leases.md): `renews`, a confirmed round,
+                          then `renewed` */
 };
 
 enum operation_flag {
@@ -28,23 +31,34 @@ struct renewal {
 };
 
 struct operation {
-    uint16_t code;    /* in the log; unique over all kinds */
-    const char *name; /* "lock.acquire": metrics, txn, scripts */
+    uint16_t code;             /* in the log; unique over all kinds */
+    const char *name;          /* "lock.acquire": metrics, txn, scripts */
     const char *method, *path; /* "POST", "/v1/locks/{name}/acquire"; NULL: not on HTTP */
     enum operation_kind kind;
     unsigned flags;
-    const struct record *args;   /* {parts} of the path are fields of it, by name */
-    const struct record *result; /* of a success; NULL: nothing */
+    const struct record *args;    /* {parts} of the path are fields of it, by name */
+    const struct record *result;  /* of a success; NULL: nothing */
     const struct record *refusal; /* facts that ride in its problem documents; NULL: none */
     void (*apply)(struct apply *apply, const void *args);
-    /* RENEWAL: says which leases, by apply_renews, or answers a refusal at once. Then `renewed` answers. Neither writes. */
+    /* RENEWAL: says which leases, by apply_renews, or answers a refusal at once. Then `renewed` answers.
+     * Neither writes. */
     void (*renews)(struct apply *apply, const void *args);
     void (*renewed)(struct apply *apply, const void *args, const struct renewal *renewals, size_t count);
-    const char *undo; /* name of the command (fields name, token of the result) that takes back a grant whose answer could not be delivered */
+    const char *undo; /* name of the command (fields name, token of the result) that takes back a grant whose
+                         answer could not be delivered */
     const char *about;
 };
 
-enum end_reason { END_RELEASED = 1, END_EXPIRED, END_REVOKED, END_BROKEN, END_TRANSFERRED, END_CLIENT_GONE, END_TIMEOUT, END_DOWNGRADED };
+enum end_reason {
+    END_RELEASED = 1,
+    END_EXPIRED,
+    END_REVOKED,
+    END_BROKEN,
+    END_TRANSFERRED,
+    END_CLIENT_GONE,
+    END_TIMEOUT,
+    END_DOWNGRADED
+};
 extern const char *const end_reason_choices[]; /* for FIELD_CHOICE, in that order */
 
 struct primitive {
@@ -52,10 +66,16 @@ struct primitive {
     uint8_t code; /* in attachments, waits and pulses; for ever */
     const struct operation *operations;
     size_t operation_count;
-    /* A lease has ended to which this primitive attached `what` (lease_attach). The attachment is gone already. */
+    /* A lease has ended to which this primitive attached `what` (lease_attach). The attachment is gone
+     * already. */
     void (*lease_ended)(struct apply *apply, uint64_t lease, struct slice what, enum end_reason reason);
-    /* The wait registered as (index, what) is over without a grant: END_TIMEOUT or END_CLIENT_GONE. The registration is gone already. */
+    /* The wait registered as (index, what) is over without a grant: END_TIMEOUT or END_CLIENT_GONE. The
+     * registration is gone already. */
     void (*wait_ended)(struct apply *apply, uint64_t index, struct slice what, enum end_reason reason);
+    /* Of what it attached to a lease: its path for people ("/locks/deploy"), and how many wait for it. Either
+     * may be NULL. */
+    struct slice (*path)(struct apply *apply, struct slice what);
+    uint64_t (*waiters)(struct apply *apply, struct slice what);
     /* What pulse_want asked for: go on with `what`. */
     void (*pulse)(struct apply *apply, struct slice what);
     /* Aborts when the primitive's rows break an invariant. */

@@ -1,50 +1,53 @@
-/* Every way a request can end: one table of name, HTTP status, stable code, whether a retry may help, and the title people read.
+/* Every way a request can end: one table of name, HTTP status, stable code, whether a retry may help, and the
+ * title people read.
  *
- * The first part are outcomes: normal, replicated answers that the state machine gives. The second part are errors of the edge, which the log
- * never sees. Numbers are never reused: add at the end of a part's range. */
+ * The first part are outcomes: normal, replicated answers that the state machine gives. The second part are
+ * errors of the edge, which the log never sees. Numbers are never reused: add at the end of a part's range.
+ */
 #ifndef COORDD_COORD_OUTCOME_H
 #define COORDD_COORD_OUTCOME_H
 
 #include <stdbool.h>
 
 /*  X(NAME, number, status, code, retryable, title) */
-#define OUTCOMES(X)                                                                                                                       \
-    X(OK, 1, 200, "ok", false, "done")                                                                                                    \
-    X(CREATED, 2, 201, "created", false, "made")                                                                                          \
-    X(NOTHING, 3, 204, "nothing", false, "done, nothing to say")                                                                          \
-    X(LOCK_HELD, 10, 423, "lock_held", false, "the lock is held")                                                                         \
-    X(STALE_TOKEN, 11, 409, "stale_token", false, "the token is not current")                                                             \
-    X(FENCED, 12, 412, "fenced", false, "the token is not the lock's current one")                                                        \
-    X(LEASE_NOT_FOUND, 13, 404, "lease_not_found", false, "no such lease")                                                                \
-    X(LEASE_OVER, 14, 410, "lease_over", false, "the lease is over")                                                                      \
-    X(DEADLOCK, 15, 409, "deadlock", false, "waiting would close a cycle")                                                                \
-    X(MODE_CONFLICT, 16, 409, "mode_conflict", false, "the lock is in use in another mode")                                               \
-    X(LIMIT_MISMATCH, 17, 409, "limit_mismatch", false, "the semaphore has another limit")                                                \
-    X(PERMITS_EXCEED_LIMIT, 18, 422, "permits_exceed_limit", false, "more permits than the limit")                                        \
-    X(WAITER_NOT_FOUND, 19, 404, "waiter_not_found", false, "nobody of that name waits")                                                  \
-    X(LOCK_NOT_HELD, 20, 409, "lock_not_held", false, "the lock is not held")                                                             \
-    X(TOO_MANY_WAITERS, 21, 429, "too_many_waiters", true, "too many wait already")                                                       \
-    X(SENSELESS, 22, 422, "senseless", false, "the fields contradict each other")                                                         \
-    X(WAIT_BROKEN_OFF, 23, 409, "wait_broken_off", false, "the wait was broken off")                                                      \
-    /* errors of the edge */                                                                                                              \
-    X(BAD_REQUEST, 100, 400, "bad_request", false, "the request is malformed")                                                            \
-    X(BAD_JSON, 101, 400, "bad_json", false, "the body is not valid JSON")                                                                \
-    X(BAD_FIELD, 102, 400, "bad_field", false, "a field is unknown or out of range")                                                      \
-    X(BAD_PATH, 103, 400, "bad_path", false, "the path is malformed")                                                                     \
-    X(BAD_HOST, 104, 403, "bad_host", false, "the Host header names another server")                                                      \
-    X(CROSS_SITE, 105, 403, "cross_site", false, "requests from other sites' pages are refused")                                          \
-    X(ROUTE_NOT_FOUND, 106, 404, "route_not_found", false, "no such path")                                                                \
-    X(METHOD_NOT_ALLOWED, 107, 405, "method_not_allowed", false, "the path knows other methods")                                          \
-    X(BODY_TOO_LARGE, 108, 413, "body_too_large", false, "the body is too large")                                                         \
-    X(HEADERS_TOO_LARGE, 109, 431, "headers_too_large", false, "the headers are too large")                                               \
-    X(NOT_ACCEPTABLE, 110, 406, "not_acceptable", false, "no such representation")                                                        \
-    X(NO_LEADER, 120, 503, "no_leader", true, "no leader is known; nothing was changed")                                                  \
-    X(NO_QUORUM, 121, 503, "no_quorum", true, "the leader has lost its quorum; nothing was changed")                                      \
-    X(OVERLOADED, 122, 503, "overloaded", true, "too much is under way; nothing was changed")                                             \
-    X(SHUTTING_DOWN, 123, 503, "shutting_down", true, "the node is shutting down; nothing was changed")                                   \
-    X(STARTING, 124, 503, "starting", true, "the node is starting; nothing was changed")                                                  \
-    X(OUTCOME_UNKNOWN, 125, 504, "outcome_unknown", true, "submitted, but the outcome is unknown")                                        \
-    X(STORAGE_FULL, 126, 507, "storage_full", false, "no room: only reads, releases, deletes and renewals work")                          \
+#define OUTCOMES(X)                                                                                          \
+    X(OK, 1, 200, "ok", false, "done")                                                                       \
+    X(CREATED, 2, 201, "created", false, "made")                                                             \
+    X(NOTHING, 3, 204, "nothing", false, "done, nothing to say")                                             \
+    X(LOCK_HELD, 10, 423, "lock_held", false, "the lock is held")                                            \
+    X(STALE_TOKEN, 11, 409, "stale_token", false, "the token is not current")                                \
+    X(FENCED, 12, 412, "fenced", false, "the token is not the lock's current one")                           \
+    X(LEASE_NOT_FOUND, 13, 404, "lease_not_found", false, "no such lease")                                   \
+    X(LEASE_OVER, 14, 410, "lease_over", false, "the lease is over")                                         \
+    X(DEADLOCK, 15, 409, "deadlock", false, "waiting would close a cycle")                                   \
+    X(MODE_CONFLICT, 16, 409, "mode_conflict", false, "the lock is in use in another mode")                  \
+    X(LIMIT_MISMATCH, 17, 409, "limit_mismatch", false, "the semaphore has another limit")                   \
+    X(PERMITS_EXCEED_LIMIT, 18, 422, "permits_exceed_limit", false, "more permits than the limit")           \
+    X(WAITER_NOT_FOUND, 19, 404, "waiter_not_found", false, "nobody of that name waits")                     \
+    X(LOCK_NOT_HELD, 20, 409, "lock_not_held", false, "the lock is not held")                                \
+    X(TOO_MANY_WAITERS, 21, 429, "too_many_waiters", true, "too many wait already")                          \
+    X(SENSELESS, 22, 422, "senseless", false, "the fields contradict each other")                            \
+    X(WAIT_BROKEN_OFF, 23, 409, "wait_broken_off", false, "the wait was broken off")                         \
+    /* errors of the edge */                                                                                 \
+    X(BAD_REQUEST, 100, 400, "bad_request", false, "the request is malformed")                               \
+    X(BAD_JSON, 101, 400, "bad_json", false, "the body is not valid JSON")                                   \
+    X(BAD_FIELD, 102, 400, "bad_field", false, "a field is unknown or out of range")                         \
+    X(BAD_PATH, 103, 400, "bad_path", false, "the path is malformed")                                        \
+    X(BAD_HOST, 104, 403, "bad_host", false, "the Host header names another server")                         \
+    X(CROSS_SITE, 105, 403, "cross_site", false, "requests from other sites' pages are refused")             \
+    X(ROUTE_NOT_FOUND, 106, 404, "route_not_found", false, "no such path")                                   \
+    X(METHOD_NOT_ALLOWED, 107, 405, "method_not_allowed", false, "the path knows other methods")             \
+    X(BODY_TOO_LARGE, 108, 413, "body_too_large", false, "the body is too large")                            \
+    X(HEADERS_TOO_LARGE, 109, 431, "headers_too_large", false, "the headers are too large")                  \
+    X(NOT_ACCEPTABLE, 110, 406, "not_acceptable", false, "no such representation")                           \
+    X(NO_LEADER, 120, 503, "no_leader", true, "no leader is known; nothing was changed")                     \
+    X(NO_QUORUM, 121, 503, "no_quorum", true, "the leader has lost its quorum; nothing was changed")         \
+    X(OVERLOADED, 122, 503, "overloaded", true, "too much is under way; nothing was changed")                \
+    X(SHUTTING_DOWN, 123, 503, "shutting_down", true, "the node is shutting down; nothing was changed")      \
+    X(STARTING, 124, 503, "starting", true, "the node is starting; nothing was changed")                     \
+    X(OUTCOME_UNKNOWN, 125, 504, "outcome_unknown", true, "submitted, but the outcome is unknown")           \
+    X(STORAGE_FULL, 126, 507, "storage_full", false,                                                         \
+      "no room: only reads, releases, deletes and renewals work")                                            \
     X(MIN_REVISION_AHEAD, 127, 503, "min_revision_ahead", true, "this node has not reached that revision")
 
 enum outcome {

@@ -4,7 +4,12 @@
 
 #include "coord/apply.h"
 
-enum { LEASE_TTL_MIN_MS = 500, LEASE_TTL_MAX_MS = 24 * 3600 * 1000, LEASE_TTL_DEFAULT_MS = 30 * 1000, LEASE_BATCH_MAX = 10000 };
+enum {
+    LEASE_TTL_MIN_MS = 500,
+    LEASE_TTL_MAX_MS = 24 * 3600 * 1000,
+    LEASE_TTL_DEFAULT_MS = 30 * 1000,
+    LEASE_BATCH_MAX = 10000
+};
 
 enum lease_kind {
     LEASE_NAMED = 1, /* made by POST /v1/leases */
@@ -20,8 +25,10 @@ struct lease_row {
 };
 
 /* Makes a lease in this entry and tells the lease clock. */
-uint64_t lease_start(struct apply *apply, enum lease_kind kind, uint64_t ttl_ms, struct slice owner, struct slice meta);
-bool lease_get(struct apply *apply, uint64_t lease, struct lease_row *row); /* false: it is over or never was */
+uint64_t lease_start(struct apply *apply, enum lease_kind kind, uint64_t ttl_ms, struct slice owner,
+                     struct slice meta);
+bool lease_get(struct apply *apply, uint64_t lease,
+               struct lease_row *row); /* false: it is over or never was */
 /* A logged command of the lease's owner: generation rises, the deadline starts anew. */
 void lease_touch(struct apply *apply, uint64_t lease);
 /* Ends it: everything attached is told (primitive.lease_ended), in the order of attachment keys. */
@@ -32,7 +39,8 @@ void lease_attach(struct apply *apply, uint64_t lease, uint8_t primitive, struct
 /* Takes it off; a LEASE_OWN or LEASE_DELAY lease with nothing left on it ends silently. */
 void lease_detach(struct apply *apply, uint64_t lease, uint8_t primitive, struct slice what);
 
-/* Every lease of the state, in order of id: what a new leader's clock starts from. `from` is the last id seen, 0 at first; false at the end. */
+/* Every lease of the state, in order of id: what a new leader's clock starts from. `from` is the last id
+ * seen, 0 at first; false at the end. */
 bool lease_next(struct rows *rows, struct arena *arena, uint64_t from, struct lease_row *row);
 
 /* Commands that nodes propose. */
@@ -50,5 +58,20 @@ struct lease_session_result {
     uint64_t node, nonce, lease;
 };
 extern const struct operation *const operation_lease_expire, *const operation_lease_session;
+extern const struct primitive lease_primitive;
+
+extern const char *const lease_kind_choices[];
+void lease_check(struct rows *rows, struct arena *arena);
+
+/* Why a lease cannot be used: OUTCOME_LEASE_OVER when its id may have existed, OUTCOME_LEASE_NOT_FOUND when
+ * it cannot have. */
+enum outcome lease_missing(const struct apply *apply, uint64_t lease);
+/* A lease that clients may name: not a lock's delay, not a node's session. */
+bool lease_is_clients(const struct lease_row *row);
+/* Calls `each` for everything that hangs on the lease, in order of their keys. */
+void lease_each_attachment(struct apply *apply, uint64_t lease,
+                           void (*each)(struct apply *apply, uint8_t primitive, struct slice what,
+                                        void *context),
+                           void *context);
 
 #endif

@@ -1,0 +1,210 @@
+/* Leases: the rows, and what hangs on them. lease_operations.c has the operations.
+ *
+ * Rows: KEY_LEASE lease -> lease_row; KEY_ATTACHMENT lease, primitive code, what -> nothing; KEY_SESSION node
+ * -> session lease. Operation codes: 1 to 19.
+ *
+ * Invariants: 1. an attachment's lease exists. 2. a LEASE_OWN or LEASE_DELAY lease has an attachment. 3. a
+ * session row's lease exists and is a LEASE_SESSION. */
+#include "coord/primitive/lease.h"
+
+#include "base/check.h"
+#include "coord/key.h"
+
+const char *const lease_kind_choices[] = {"named", "own", "delay", "session", NULL};
+
+static const struct field row_fields[] = {
+    {.number = 1, .type = FIELD_LEASE, .offset = offsetof(struct lease_row, id), .name = "lease"},
+    {.number = 2, .type = FIELD_UINT, .offset = offsetof(struct lease_row, ttl_ms), .name = "ttl_ms"},
+    {.number = 3, .type = FIELD_UINT, .offset = offsetof(struct lease_row, generation), .name = "generation"},
+    {.number = 4,
+     .type = FIELD_CHOICE,
+     .offset = offsetof(struct lease_row, kind),
+     .name = "kind",
+     .choices = lease_kind_choices},
+    {.number = 5, .type = FIELD_TIME, .offset = offsetof(struct lease_row, created_ms), .name = "created"},
+    {.number = 6, .type = FIELD_TEXT, .offset = offsetof(struct lease_row, owner), .name = "owner"},
+    {.number = 7, .type = FIELD_JSON, .offset = offsetof(struct lease_row, meta), .name = "meta"},
+};
+static const struct record row_record = RECORD("lease_row", lease_row, row_fields);
+
+/* --- rows --- */
+
+static struct key lease_key(uint64_t lease)
+{
+    struct key key = key_of(KEY_LEASE);
+    key_number(&key, lease);
+    return key;
+}
+
+static struct key attachment_key(uint64_t lease, uint8_t primitive, struct slice what)
+{
+    struct key key = key_of(KEY_ATTACHMENT);
+    key_number(&key, lease);
+    key_byte(&key, primitive);
+    key_bytes(&key, what);
+    return key;
+}
+
+static bool get_row(struct rows *rows, struct arena *arena, uint64_t lease, struct lease_row *row)
+{
+    struct apply reading = {.rows = rows, .arena = arena};
+    struct key key = lease_key(lease);
+    return lease && row_get(&reading, key_slice(&key), &row_record, row);
+}
+
+static void put_row(struct apply *apply, const struct lease_row *row)
+{
+    struct key key = lease_key(row->id);
+    row_put(apply, key_slice(&key), &row_record, row);
+    apply_lease_change(apply, row->id, row->ttl_ms, row->generation);
+}
+
+static void delete_row(struct apply *apply, uint64_t lease)
+{
+    struct key key = lease_key(lease);
+    CHECK(rows_delete(apply->rows, key_slice(&key)));
+    apply_lease_change(apply, lease, 0, 0);
+}
+
+uint64_t lease_start(struct apply *apply, enum lease_kind kind, uint64_t ttl_ms, struct slice owner,
+                     struct slice meta)
+{
+    struct lease_row row = {.id = apply->index << 8,
+                            .ttl_ms = ttl_ms,
+                            .generation = apply->index,
+                            .kind = kind,
+                            .created_ms = apply->time_ms,
+                            .owner = owner,
+                            .meta = meta};
+    struct slice taken;
+    for (struct key key = lease_key(row.id); rows_get(apply->rows, key_slice(&key), &taken);
+         key = lease_key(row.id))
+        row.id++;
+    CHECK(row.id >> 8 == apply->index);
+    put_row(apply, &row);
+    return row.id;
+}
+
+bool lease_get(struct apply *apply, uint64_t lease, struct lease_row *row)
+{
+    return get_row(apply->rows, apply->arena, lease, row);
+}
+
+void lease_touch(struct apply *apply, uint64_t lease)
+{
+    struct lease_row row;
+    CHECK(lease_get(apply, lease, &row));
+    row.generation = apply->index;
+    put_row(apply, &row);
+}
+
+/* The first attachment, its key in the arena. */
+static bool first_attachment(struct apply *apply, uint64_t lease, struct slice *key)
+{
+    struct key from = key_of(KEY_ATTACHMENT);
+    struct slice value;
+    key_number(&from, lease);
+    if (!rows_seek(apply->rows, key_slice(&from), key, &value) || !slice_starts_with(*key, key_slice(&from)))
+        return false;
+    *key = arena_copy(apply->arena, *key);
+    return true;
+}
+
+enum { ATTACHMENT_HEAD = 10 /* kind, lease, primitive code */ };
+
+void lease_end(struct apply *apply, uint64_t lease, enum end_reason reason)
+{
+    struct slice key;
+    delete_row(apply, lease);
+    while (first_attachment(apply, lease, &key)) {
+        const struct primitive *primitive = primitive_by_code(key.data[ATTACHMENT_HEAD - 1]);
+        CHECK(primitive && primitive->lease_ended);
+        rows_delete(apply->rows, key);
+        primitive->lease_ended(apply, lease, slice_skip(key, ATTACHMENT_HEAD), reason);
+    }
+}
+
+void lease_attach(struct apply *apply, uint64_t lease, uint8_t primitive, struct slice what)
+{
+    struct key key = attachment_key(lease, primitive, what);
+    rows_put(apply->rows, key_slice(&key), slice_of(NULL, 0));
+}
+
+/* When its lease has just ended, the row and the attachment are gone already. */
+void lease_detach(struct apply *apply, uint64_t lease, uint8_t primitive, struct slice what)
+{
+    struct key key = attachment_key(lease, primitive, what);
+    struct lease_row row;
+    struct slice left;
+    rows_delete(apply->rows, key_slice(&key));
+    if (!lease_get(apply, lease, &row) || (row.kind != LEASE_OWN && row.kind != LEASE_DELAY)) return;
+    if (!first_attachment(apply, lease, &left)) delete_row(apply, lease);
+}
+
+void lease_each_attachment(struct apply *apply, uint64_t lease,
+                           void (*each)(struct apply *apply, uint8_t primitive, struct slice what,
+                                        void *context),
+                           void *context)
+{
+    struct key prefix = key_of(KEY_ATTACHMENT);
+    key_number(&prefix, lease);
+    struct key from = prefix;
+    struct slice key, value;
+    while (rows_seek(apply->rows, key_slice(&from), &key, &value) &&
+           slice_starts_with(key, key_slice(&prefix))) {
+        key = arena_copy(apply->arena, key);
+        each(apply, key.data[ATTACHMENT_HEAD - 1], slice_skip(key, ATTACHMENT_HEAD), context);
+        from.size = 0;
+        key_bytes(&from, key);
+        key_byte(&from, 0);
+    }
+}
+
+bool lease_next(struct rows *rows, struct arena *arena, uint64_t from, struct lease_row *row)
+{
+    struct key key = lease_key(from + 1);
+    struct slice found, value;
+    if (!rows_seek(rows, key_slice(&key), &found, &value) || found.data[0] != KEY_LEASE) return false;
+    uint64_t lease;
+    found = slice_skip(found, 1);
+    CHECK(take_u64be(&found, &lease) && get_row(rows, arena, lease, row));
+    return true;
+}
+
+bool lease_is_clients(const struct lease_row *row)
+{
+    return row->kind == LEASE_NAMED || row->kind == LEASE_OWN;
+}
+
+enum outcome lease_missing(const struct apply *apply, uint64_t lease)
+{
+    return lease >> 8 <= apply->index && lease >> 8 ? OUTCOME_LEASE_OVER : OUTCOME_LEASE_NOT_FOUND;
+}
+
+static void check_attachments(struct apply *apply)
+{
+    struct key from = key_of(KEY_ATTACHMENT);
+    struct slice key, value;
+    struct lease_row row;
+    while (rows_seek(apply->rows, key_slice(&from), &key, &value) && key.data[0] == KEY_ATTACHMENT) {
+        from.size = 0;
+        key_bytes(&from, key);
+        key_byte(&from, 0);
+        uint64_t lease;
+        CHECK(key.size >= ATTACHMENT_HEAD && primitive_by_code(key.data[ATTACHMENT_HEAD - 1]));
+        key = slice_skip(key, 1);
+        CHECK(take_u64be(&key, &lease) && lease_get(apply, lease, &row));
+    }
+}
+
+void lease_check(struct rows *rows, struct arena *arena)
+{
+    struct apply apply = {.rows = rows, .arena = arena};
+    struct lease_row row;
+    struct slice key;
+    for (uint64_t last = 0; lease_next(rows, arena, last, &row); last = row.id) {
+        CHECK(row.ttl_ms > 0 && row.kind >= LEASE_NAMED && row.kind <= LEASE_SESSION);
+        if (row.kind == LEASE_OWN || row.kind == LEASE_DELAY) CHECK(first_attachment(&apply, row.id, &key));
+    }
+    check_attachments(&apply);
+}

@@ -1,0 +1,578 @@
+/* Leases: the operations. Codes 1 to 19. */
+#include "coord/primitive/lease.h"
+
+#include "base/check.h"
+#include "coord/key.h"
+
+/* The lease a client named, or the answer that there is none. */
+static bool named(struct apply *apply, uint64_t lease, struct lease_row *row)
+{
+    if (lease_get(apply, lease, row)) {
+        if (lease_is_clients(row)) return true;
+        apply_answer(apply, OUTCOME_LEASE_NOT_FOUND, NULL, NULL);
+        return false;
+    }
+    apply_answer(apply, lease_missing(apply, lease), NULL, NULL);
+    return false;
+}
+
+/* --- create --- */
+
+struct create_args {
+    uint64_t ttl_ms;
+    struct slice owner, meta;
+};
+
+static const struct field create_fields[] = {
+    {.number = 1,
+     .type = FIELD_DURATION,
+     .offset = offsetof(struct create_args, ttl_ms),
+     .name = "ttl",
+     .min = LEASE_TTL_MIN_MS,
+     .max = LEASE_TTL_MAX_MS,
+     .initial = LEASE_TTL_DEFAULT_MS,
+     .about = "ends this long after the last renewal"},
+    {.number = 2,
+     .type = FIELD_TEXT,
+     .offset = offsetof(struct create_args, owner),
+     .name = "owner",
+     .max = 255,
+     .about = "who holds it, for people"},
+    {.number = 3,
+     .type = FIELD_JSON,
+     .offset = offsetof(struct create_args, meta),
+     .name = "meta",
+     .max = 4096,
+     .about = "anything the holder wants to say"},
+};
+static const struct record create_record = RECORD("lease_create", create_args, create_fields);
+
+struct lease_result {
+    uint64_t lease, ttl_ms, expires_in_ms, waiters;
+    struct slice owner, meta;
+};
+
+static const struct field lease_result_fields[] = {
+    {.number = 1,
+     .type = FIELD_LEASE,
+     .offset = offsetof(struct lease_result, lease),
+     .name = "lease",
+     .about = "its id"},
+    {.number = 2,
+     .type = FIELD_TEXT,
+     .offset = offsetof(struct lease_result, owner),
+     .name = "owner",
+     .about = "as given"},
+    {.number = 3,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct lease_result, ttl_ms),
+     .name = "ttl_ms",
+     .about = "as given"},
+    {.number = 4,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct lease_result, expires_in_ms),
+     .name = "expires_in_ms",
+     .about = "counted from when the request was sent"},
+    {.number = 5,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct lease_result, waiters),
+     .name = "waiters",
+     .about = "how many wait for what it holds"},
+    {.number = 6,
+     .type = FIELD_JSON,
+     .offset = offsetof(struct lease_result, meta),
+     .name = "meta",
+     .about = "as given"},
+};
+static const struct record lease_result_record = RECORD("lease", lease_result, lease_result_fields);
+
+static struct lease_result *result_of(struct apply *apply, const struct lease_row *row)
+{
+    struct lease_result *result = arena_alloc(apply->arena, sizeof *result);
+    *result = (struct lease_result){row->id, row->ttl_ms, row->ttl_ms, 0, row->owner, row->meta};
+    return result;
+}
+
+static void create(struct apply *apply, const void *arguments)
+{
+    const struct create_args *args = arguments;
+    struct lease_row row;
+    uint64_t lease = lease_start(apply, LEASE_NAMED, args->ttl_ms, args->owner, args->meta);
+    CHECK(lease_get(apply, lease, &row));
+    apply_answer(apply, OUTCOME_CREATED, &lease_result_record, result_of(apply, &row));
+}
+
+/* --- renew --- */
+
+struct id_args {
+    uint64_t id;
+};
+
+static const struct field id_fields[] = {
+    {.number = 1,
+     .type = FIELD_LEASE,
+     .flags = FIELD_REQUIRED,
+     .offset = offsetof(struct id_args, id),
+     .name = "id",
+     .about = "the lease"},
+};
+static const struct record id_record = RECORD("lease_id", id_args, id_fields);
+
+static void renews(struct apply *apply, const void *arguments)
+{
+    const struct id_args *args = arguments;
+    struct lease_row row;
+    if (named(apply, args->id, &row)) apply_renews(apply, args->id);
+}
+
+static void count_waiters(struct apply *apply, uint8_t primitive, struct slice what, void *context)
+{
+    const struct primitive *whose = primitive_by_code(primitive);
+    if (whose && whose->waiters) *(uint64_t *)context += whose->waiters(apply, what);
+}
+
+static void renewed(struct apply *apply, const void *arguments, const struct renewal *renewals, size_t count)
+{
+    const struct id_args *args = arguments;
+    struct lease_row row;
+    CHECK(count == 1);
+    if (!renewals[0].renewed || !lease_get(apply, args->id, &row)) {
+        apply_answer(apply, lease_missing(apply, args->id), NULL, NULL);
+        return;
+    }
+    struct lease_result *result = result_of(apply, &row);
+    lease_each_attachment(apply, row.id, count_waiters, &result->waiters);
+    apply_answer(apply, OUTCOME_OK, &lease_result_record, result);
+}
+
+struct renew_many_args {
+    struct list ids;
+};
+
+static const struct field renew_many_fields[] = {
+    {.number = 1,
+     .type = FIELD_LEASES,
+     .flags = FIELD_REQUIRED,
+     .offset = offsetof(struct renew_many_args, ids),
+     .name = "ids",
+     .max = LEASE_BATCH_MAX,
+     .about = "the leases"},
+};
+static const struct record renew_many_record = RECORD("lease_renew_many", renew_many_args, renew_many_fields);
+
+struct renewed_item {
+    uint64_t lease, expires_in_ms;
+};
+static const struct field renewed_item_fields[] = {
+    {.number = 1,
+     .type = FIELD_LEASE,
+     .offset = offsetof(struct renewed_item, lease),
+     .name = "lease",
+     .about = "its id"},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct renewed_item, expires_in_ms),
+     .name = "expires_in_ms",
+     .about = "counted from when the request was sent"},
+};
+static const struct record renewed_item_record = RECORD("renewed_lease", renewed_item, renewed_item_fields);
+
+struct renew_many_result {
+    struct list renewed, gone;
+};
+static const struct field renew_many_result_fields[] = {
+    {.number = 1,
+     .type = FIELD_LIST,
+     .offset = offsetof(struct renew_many_result, renewed),
+     .name = "renewed",
+     .record = &renewed_item_record,
+     .about = "those that live on"},
+    {.number = 2,
+     .type = FIELD_LEASES,
+     .offset = offsetof(struct renew_many_result, gone),
+     .name = "gone",
+     .about = "those that are over"},
+};
+static const struct record renew_many_result_record =
+    RECORD("renewed_leases", renew_many_result, renew_many_result_fields);
+
+static void renews_many(struct apply *apply, const void *arguments)
+{
+    const struct renew_many_args *args = arguments;
+    struct lease_row row;
+    for (size_t i = 0; i < args->ids.count; i++) {
+        uint64_t lease = ((const uint64_t *)args->ids.items)[i];
+        bool known = lease_get(apply, lease, &row) && lease_is_clients(&row);
+        apply_renews(apply, known ? lease : 0); /* 0 is never renewed: counted as gone below */
+    }
+}
+
+static void renewed_many(struct apply *apply, const void *arguments, const struct renewal *renewals,
+                         size_t count)
+{
+    const struct renew_many_args *args = arguments;
+    struct renew_many_result *result = arena_alloc(apply->arena, sizeof *result);
+    struct renewed_item *alive = arena_alloc(apply->arena, count * sizeof *alive);
+    uint64_t *gone = arena_alloc(apply->arena, count * sizeof *gone);
+    result->renewed.items = alive;
+    result->gone.items = gone;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t lease = ((const uint64_t *)args->ids.items)[i];
+        struct lease_row row;
+        if (renewals[i].renewed && lease_get(apply, lease, &row))
+            alive[result->renewed.count++] = (struct renewed_item){lease, row.ttl_ms};
+        else
+            gone[result->gone.count++] = lease;
+    }
+    apply_answer(apply, OUTCOME_OK, &renew_many_result_record, result);
+}
+
+/* --- revoke --- */
+
+static void revoke(struct apply *apply, const void *arguments)
+{
+    const struct id_args *args = arguments;
+    struct lease_row row;
+    if (!named(apply, args->id, &row)) return;
+    apply_answer(apply, OUTCOME_NOTHING, NULL, NULL);
+    lease_end(apply, args->id, END_REVOKED);
+}
+
+/* --- look --- */
+
+struct hold_item {
+    struct slice path;
+};
+static const struct field hold_item_fields[] = {
+    {.number = 1,
+     .type = FIELD_TEXT,
+     .offset = offsetof(struct hold_item, path),
+     .name = "path",
+     .about = "what hangs on the lease"},
+};
+static const struct record hold_item_record = RECORD("lease_hold", hold_item, hold_item_fields);
+
+struct lease_view {
+    uint64_t lease, ttl_ms, expires_in_ms, created_ms, kind;
+    struct slice owner, meta;
+    struct list holds;
+};
+static const struct field lease_view_fields[] = {
+    {.number = 1,
+     .type = FIELD_LEASE,
+     .offset = offsetof(struct lease_view, lease),
+     .name = "lease",
+     .about = "its id"},
+    {.number = 2,
+     .type = FIELD_TEXT,
+     .offset = offsetof(struct lease_view, owner),
+     .name = "owner",
+     .about = "as given"},
+    {.number = 3,
+     .type = FIELD_CHOICE,
+     .offset = offsetof(struct lease_view, kind),
+     .name = "kind",
+     .choices = lease_kind_choices,
+     .about = "named by a client, or made for one grant"},
+    {.number = 4,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct lease_view, ttl_ms),
+     .name = "ttl_ms",
+     .about = "as given"},
+    {.number = 5,
+     .type = FIELD_REMAINING,
+     .offset = offsetof(struct lease_view, expires_in_ms),
+     .name = "expires_in_ms",
+     .about = "without a renewal"},
+    {.number = 6,
+     .type = FIELD_TIME,
+     .offset = offsetof(struct lease_view, created_ms),
+     .name = "created",
+     .about = "when it was made"},
+    {.number = 7,
+     .type = FIELD_JSON,
+     .offset = offsetof(struct lease_view, meta),
+     .name = "meta",
+     .about = "as given"},
+    {.number = 8,
+     .type = FIELD_LIST,
+     .offset = offsetof(struct lease_view, holds),
+     .name = "holds",
+     .record = &hold_item_record,
+     .about = "what hangs on it, the first 100"},
+};
+static const struct record lease_view_record = RECORD("lease_view", lease_view, lease_view_fields);
+
+enum { HOLDS_MAX = 100 };
+
+static void add_hold(struct apply *apply, uint8_t primitive, struct slice what, void *context)
+{
+    struct list *holds = context;
+    const struct primitive *whose = primitive_by_code(primitive);
+    if (whose && whose->path && holds->count < HOLDS_MAX)
+        ((struct hold_item *)holds->items)[holds->count++].path = whose->path(apply, what);
+}
+
+static void view(struct apply *apply, const struct lease_row *row, struct lease_view *view)
+{
+    *view = (struct lease_view){.lease = row->id,
+                                .ttl_ms = row->ttl_ms,
+                                .expires_in_ms = row->id,
+                                .created_ms = row->created_ms,
+                                .kind = row->kind,
+                                .owner = row->owner,
+                                .meta = row->meta};
+    view->holds.items = arena_alloc(apply->arena, HOLDS_MAX * sizeof(struct hold_item));
+    lease_each_attachment(apply, row->id, add_hold, &view->holds);
+}
+
+static void get(struct apply *apply, const void *arguments)
+{
+    const struct id_args *args = arguments;
+    struct lease_row row;
+    if (!named(apply, args->id, &row)) return;
+    struct lease_view *result = arena_alloc(apply->arena, sizeof *result);
+    view(apply, &row, result);
+    apply_answer(apply, OUTCOME_OK, &lease_view_record, result);
+}
+
+struct list_args {
+    struct slice prefix;
+    uint64_t limit, cursor;
+};
+static const struct field list_fields[] = {
+    {.number = 1,
+     .type = FIELD_TEXT,
+     .offset = offsetof(struct list_args, prefix),
+     .name = "prefix",
+     .max = 255,
+     .about = "of the owner"},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct list_args, limit),
+     .name = "limit",
+     .min = 1,
+     .max = 1000,
+     .initial = 100,
+     .about = "at most that many"},
+    {.number = 3,
+     .type = FIELD_LEASE,
+     .offset = offsetof(struct list_args, cursor),
+     .name = "cursor",
+     .about = "of the page before"},
+};
+static const struct record list_record = RECORD("lease_list", list_args, list_fields);
+
+struct list_result {
+    struct list leases;
+    uint64_t cursor, revision;
+};
+static const struct field list_result_fields[] = {
+    {.number = 1,
+     .type = FIELD_LIST,
+     .offset = offsetof(struct list_result, leases),
+     .name = "leases",
+     .record = &lease_view_record,
+     .about = "in the order of their making"},
+    {.number = 2,
+     .type = FIELD_LEASE,
+     .offset = offsetof(struct list_result, cursor),
+     .name = "cursor",
+     .about = "for the next page; null at the end"},
+    {.number = 3,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct list_result, revision),
+     .name = "revision",
+     .about = "of the state that was read"},
+};
+static const struct record list_result_record = RECORD("leases", list_result, list_result_fields);
+
+static void list(struct apply *apply, const void *arguments)
+{
+    const struct list_args *args = arguments;
+    struct list_result *result = arena_alloc(apply->arena, sizeof *result);
+    struct lease_view *views = arena_alloc(apply->arena, args->limit * sizeof *views);
+    struct lease_row row;
+    result->leases.items = views;
+    result->revision = apply->index;
+    for (uint64_t last = args->cursor; lease_next(apply->rows, apply->arena, last, &row); last = row.id) {
+        if (!lease_is_clients(&row) || !slice_starts_with(row.owner, args->prefix)) continue;
+        if (result->leases.count == args->limit) {
+            result->cursor = views[args->limit - 1].lease;
+            break;
+        }
+        view(apply, &row, &views[result->leases.count++]);
+    }
+    apply_answer(apply, OUTCOME_OK, &list_result_record, result);
+}
+
+/* --- what nodes propose --- */
+
+static const struct field expire_item_fields[] = {
+    {.number = 1, .type = FIELD_LEASE, .offset = offsetof(struct lease_expire_item, lease), .name = "lease"},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct lease_expire_item, generation),
+     .name = "generation"},
+};
+static const struct record expire_item_record =
+    RECORD("lease_expire_item", lease_expire_item, expire_item_fields);
+static const struct field expire_fields[] = {
+    {.number = 1, .type = FIELD_UINT, .offset = offsetof(struct lease_expire_args, term), .name = "term"},
+    {.number = 2,
+     .type = FIELD_LIST,
+     .offset = offsetof(struct lease_expire_args, items),
+     .name = "items",
+     .record = &expire_item_record,
+     .max = 1024},
+};
+static const struct record expire_record = RECORD("lease_expire", lease_expire_args, expire_fields);
+
+/* A batch of another term was decided by a leader that may have promised more since; an item of another
+ * generation was touched since. */
+static void expire(struct apply *apply, const void *arguments)
+{
+    const struct lease_expire_args *args = arguments;
+    apply_answer(apply, OUTCOME_OK, NULL, NULL);
+    if (args->term != apply->term) return;
+    for (size_t i = 0; i < args->items.count; i++) {
+        const struct lease_expire_item *item = &((const struct lease_expire_item *)args->items.items)[i];
+        struct lease_row row;
+        if (lease_get(apply, item->lease, &row) && row.generation == item->generation)
+            lease_end(apply, item->lease, END_EXPIRED);
+    }
+}
+
+static const struct field session_fields[] = {
+    {.number = 1, .type = FIELD_UINT, .offset = offsetof(struct lease_session_args, node), .name = "node"},
+    {.number = 2, .type = FIELD_UINT, .offset = offsetof(struct lease_session_args, nonce), .name = "nonce"},
+    {.number = 3,
+     .type = FIELD_DURATION,
+     .offset = offsetof(struct lease_session_args, ttl_ms),
+     .name = "ttl"},
+};
+static const struct record session_record = RECORD("lease_session", lease_session_args, session_fields);
+static const struct field session_result_fields[] = {
+    {.number = 1, .type = FIELD_UINT, .offset = offsetof(struct lease_session_result, node), .name = "node"},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct lease_session_result, nonce),
+     .name = "nonce"},
+    {.number = 3,
+     .type = FIELD_LEASE,
+     .offset = offsetof(struct lease_session_result, lease),
+     .name = "lease"},
+};
+static const struct record session_result_record =
+    RECORD("lease_session_result", lease_session_result, session_result_fields);
+
+static uint64_t session_of(struct apply *apply, struct slice key)
+{
+    struct slice value;
+    uint64_t lease = 0;
+    return rows_get(apply->rows, key, &value) && take_u64be(&value, &lease) ? lease : 0;
+}
+
+static void open_session(struct apply *apply, const void *arguments)
+{
+    const struct lease_session_args *args = arguments;
+    struct key key = key_of(KEY_SESSION);
+    struct lease_row before;
+    key_number(&key, args->node);
+    uint64_t old = session_of(apply, key_slice(&key));
+    struct lease_session_result *result = arena_alloc(apply->arena, sizeof *result);
+    *result = (struct lease_session_result){args->node, args->nonce, 0};
+    result->lease = lease_start(apply, LEASE_SESSION, args->ttl_ms,
+                                arena_printf(apply->arena, "node %016llx", (unsigned long long)args->node),
+                                slice_of(NULL, 0));
+    struct buffer value = {0};
+    buffer_add_u64be(&value, result->lease);
+    rows_put(apply->rows, key_slice(&key), buffer_slice(&value));
+    buffer_free(&value);
+    apply_answer(apply, OUTCOME_OK, &session_result_record, result);
+    if (lease_get(apply, old, &before)) lease_end(apply, old, END_CLIENT_GONE);
+}
+
+/* --- tables --- */
+
+static const struct operation operations[] = {
+    {.code = 1,
+     .name = "lease.create",
+     .method = "POST",
+     .path = "/v1/leases",
+     .kind = OPERATION_COMMAND,
+     .flags = OPERATION_GROWS,
+     .args = &create_record,
+     .result = &lease_result_record,
+     .apply = create,
+     .about = "Makes a lease: it ends, with all that hangs on it, unless it is renewed."},
+    {.code = 2,
+     .name = "lease.renew",
+     .method = "POST",
+     .path = "/v1/leases/{id}/renew",
+     .kind = OPERATION_RENEWAL,
+     .args = &id_record,
+     .result = &lease_result_record,
+     .renews = renews,
+     .renewed = renewed,
+     .about = "Renews a lease for its full time."},
+    {.code = 3,
+     .name = "lease.renew_many",
+     .method = "POST",
+     .path = "/v1/leases/renew",
+     .kind = OPERATION_RENEWAL,
+     .args = &renew_many_record,
+     .result = &renew_many_result_record,
+     .renews = renews_many,
+     .renewed = renewed_many,
+     .about = "Renews up to 10,000 leases at once."},
+    {.code = 4,
+     .name = "lease.get",
+     .method = "GET",
+     .path = "/v1/leases/{id}",
+     .kind = OPERATION_QUERY,
+     .args = &id_record,
+     .result = &lease_view_record,
+     .apply = get,
+     .about = "A lease and what hangs on it."},
+    {.code = 5,
+     .name = "lease.list",
+     .method = "GET",
+     .path = "/v1/leases",
+     .kind = OPERATION_QUERY,
+     .args = &list_record,
+     .result = &list_result_record,
+     .apply = list,
+     .about = "The leases, oldest first."},
+    {.code = 6,
+     .name = "lease.revoke",
+     .method = "DELETE",
+     .path = "/v1/leases/{id}",
+     .kind = OPERATION_COMMAND,
+     .args = &id_record,
+     .apply = revoke,
+     .about = "Ends a lease and releases all that hangs on it."},
+    {.code = 7,
+     .name = "lease.expire",
+     .kind = OPERATION_COMMAND,
+     .args = &expire_record,
+     .apply = expire,
+     .about = "Ends leases whose time is over, as the leader of a term decided."},
+    {.code = 8,
+     .name = "lease.session",
+     .kind = OPERATION_COMMAND,
+     .args = &session_record,
+     .result = &session_result_record,
+     .apply = open_session,
+     .about = "Opens the session of a node process and ends the one before."},
+};
+const struct operation *const operation_lease_expire = &operations[6], *const operation_lease_session =
+                                                                           &operations[7];
+
+const struct primitive lease_primitive = {
+    .name = "lease",
+    .code = 2,
+    .operations = operations,
+    .operation_count = sizeof operations / sizeof *operations,
+    .check = lease_check,
+};

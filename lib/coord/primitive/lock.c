@@ -1,0 +1,627 @@
+/* Locks: the commands. Operation codes 40 to 59. */
+#include "coord/primitive/lock.h"
+
+#include "base/check.h"
+
+/* --- acquire --- */
+
+struct acquire_args {
+    struct slice name, owner, meta;
+    uint64_t ttl_ms, lease, wait_ms, mode, permits, limit, priority, delay_ms;
+    bool reentrant;
+};
+
+#define ACQUIRE(member) .offset = offsetof(struct acquire_args, member)
+static const struct field acquire_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .flags = FIELD_REQUIRED,
+     ACQUIRE(name),
+     .name = "name",
+     .max = 255,
+     .about = "of the lock"},
+    {.number = 2,
+     .type = FIELD_DURATION,
+     ACQUIRE(ttl_ms),
+     .name = "ttl",
+     .min = LEASE_TTL_MIN_MS,
+     .max = LEASE_TTL_MAX_MS,
+     .about = "of the lease that the lock gets of its own (30s unless given); not with lease"},
+    {.number = 3,
+     .type = FIELD_LEASE,
+     ACQUIRE(lease),
+     .name = "lease",
+     .about = "a lease that lives already, to hang the lock on"},
+    {.number = 4,
+     .type = FIELD_TEXT,
+     ACQUIRE(owner),
+     .name = "owner",
+     .max = 255,
+     .about = "who you are, for people"},
+    {.number = 5,
+     .type = FIELD_DURATION,
+     ACQUIRE(wait_ms),
+     .name = "wait",
+     .max = 600000,
+     .about = "at most that long in the queue; 0: only try"},
+    {.number = 6,
+     .type = FIELD_CHOICE,
+     ACQUIRE(mode),
+     .name = "mode",
+     .choices = lock_mode_choices,
+     .initial = LOCK_EXCLUSIVE,
+     .about = "alone, with other readers, or so many permits of a limit"},
+    {.number = 7,
+     .type = FIELD_UINT,
+     ACQUIRE(permits),
+     .name = "permits",
+     .min = 1,
+     .max = 1000000,
+     .about = "of a semaphore (1 unless given)"},
+    {.number = 8,
+     .type = FIELD_UINT,
+     ACQUIRE(limit),
+     .name = "limit",
+     .min = 1,
+     .max = 1000000,
+     .about = "of a semaphore: all its permits"},
+    {.number = 9,
+     .type = FIELD_UINT,
+     ACQUIRE(priority),
+     .name = "priority",
+     .max = LOCK_PRIORITY_MAX,
+     .about = "higher waits before lower"},
+    {.number = 10,
+     .type = FIELD_DURATION,
+     ACQUIRE(delay_ms),
+     .name = "delay",
+     .max = LOCK_DELAY_MAX_MS,
+     .about = "after an expiry of this hold nobody gets the lock for that long"},
+    {.number = 11,
+     .type = FIELD_JSON,
+     ACQUIRE(meta),
+     .name = "meta",
+     .max = 4096,
+     .about = "anything the holder wants to say"},
+    {.number = 12,
+     .type = FIELD_BOOL,
+     ACQUIRE(reentrant),
+     .name = "reentrant",
+     .about = "the same lease may take it again; it is free after as many releases"},
+};
+static const struct record acquire_record = RECORD("lock_acquire", acquire_args, acquire_fields);
+
+static void refuse(struct lock *lock, enum outcome outcome, uint64_t position)
+{
+    apply_answer(lock->apply, outcome, &lock_held_record, lock_facts(lock, position));
+}
+
+static bool sensible(struct apply *apply, const struct acquire_args *args)
+{
+    const char *why = NULL;
+    bool semaphore = args->mode == LOCK_SEMAPHORE;
+    if (args->lease && args->ttl_ms)
+        why = "a lock lives as long as its lease: give either lease or ttl";
+    else if (semaphore && !args->limit)
+        why = "a semaphore needs a limit";
+    else if (!semaphore && (args->limit || args->permits))
+        why = "only a semaphore has permits and a limit";
+    else if (args->reentrant && !args->lease)
+        why = "only a lease that is named can take a lock again";
+    if (why)
+        apply_answer_detail(apply, OUTCOME_SENSELESS, NULL, NULL, slice_text(why));
+    else if (semaphore && args->permits > args->limit)
+        apply_answer(apply, OUTCOME_PERMITS_EXCEED_LIMIT, NULL, NULL);
+    else
+        return true;
+    return false;
+}
+
+static bool lease_usable(struct apply *apply, uint64_t lease)
+{
+    struct lease_row row;
+    if (lease_get(apply, lease, &row)) {
+        if (lease_is_clients(&row)) return true;
+        apply_answer(apply, OUTCOME_LEASE_NOT_FOUND, NULL, NULL);
+    } else {
+        apply_answer(apply, lease_missing(apply, lease), NULL, NULL);
+    }
+    return false;
+}
+
+static struct lock_request request_of(const struct apply *apply, const struct acquire_args *args)
+{
+    return (struct lock_request){.mode = args->mode,
+                                 .permits = args->permits ? args->permits : 1,
+                                 .limit = args->limit,
+                                 .priority = args->priority,
+                                 .lease = args->lease,
+                                 .ttl_ms = args->ttl_ms ? args->ttl_ms : LEASE_TTL_DEFAULT_MS,
+                                 .delay_ms = args->delay_ms,
+                                 .owner = args->owner,
+                                 .meta = args->meta,
+                                 .since_ms = apply->time_ms,
+                                 .arrived = apply->index,
+                                 .answer_index = apply->index,
+                                 .origin = apply->origin};
+}
+
+/* A lock in use as a semaphore is none for readers and writers, and the other way round; all name the same
+ * limit. */
+static bool mode_agrees(struct lock *lock, const struct lock_request *request)
+{
+    if (!lock->row.holders && !lock->row.waiters) return true;
+    if ((lock->row.limit != 0) != (request->limit != 0))
+        refuse(lock, OUTCOME_MODE_CONFLICT, 0);
+    else if (lock->row.limit != request->limit)
+        refuse(lock, OUTCOME_LIMIT_MISMATCH, 0);
+    else
+        return true;
+    return false;
+}
+
+static bool has_room(struct lock *lock)
+{
+    if (lock->row.waiters < LOCK_WAITERS_MAX) return true;
+    refuse(lock, OUTCOME_TOO_MANY_WAITERS, 0);
+    return false;
+}
+
+static void queue_up(struct lock *lock, const struct lock_request *request)
+{
+    lock_enqueue(lock, request);
+    apply_waits(lock->apply);
+}
+
+static uint64_t position_of(struct lock *lock, const struct lock_request *waiter)
+{
+    struct lock_request other;
+    struct slice place = {0};
+    for (uint64_t position = 1; lock_next_waiter(lock, &place, &other); position++)
+        if (other.arrived == waiter->arrived) return position;
+    return 0;
+}
+
+/* The lease holds it already: the same again, a downgrade in place, or an upgrade. */
+static void acquire_again(struct lock *lock, struct lock_request *request, struct holder_row *holder,
+                          const struct acquire_args *args)
+{
+    bool less = request->mode == LOCK_SEMAPHORE
+                    ? request->permits < holder->permits
+                    : request->mode == LOCK_SHARED && holder->mode == LOCK_EXCLUSIVE;
+    bool same = request->mode == holder->mode && request->permits == holder->permits;
+    if (same || less) {
+        if (same && args->reentrant) holder->count++;
+        lock->row.used -= holder->permits - request->permits;
+        lock->row.mode = holder->mode = request->mode;
+        holder->permits = request->permits;
+        lock_put_holder(lock, holder);
+        apply_answer(lock->apply, OUTCOME_OK, &lock_grant_record, lock_granted(lock, holder, 0));
+        if (less) lock_advance(lock);
+        return;
+    }
+    struct lock_request first;
+    struct slice place = {0};
+    request->upgrades = holder->token;
+    if (lock_next_waiter(lock, &place, &first) && first.upgrades) {
+        apply_answer_detail(lock->apply, OUTCOME_DEADLOCK, &lock_held_record, lock_facts(lock, 0),
+                            SLICE("another holder waits for its upgrade already; each would wait for the "
+                                  "other: release and take it anew"));
+        return;
+    }
+    if (!lock_fits(lock, request, holder) && !args->wait_ms) {
+        refuse(lock, OUTCOME_LOCK_HELD, 0);
+        return;
+    }
+    if (!has_room(lock)) return;
+    queue_up(lock, request);
+    lock_advance(lock); /* first in the queue: granted at once when it fits */
+}
+
+/* The lease waits for it already: the newer request takes the place over, or a new place when it asks for
+ * something else. */
+static bool take_over(struct lock *lock, struct lock_request *request, struct lock_request *waiter, bool wait)
+{
+    if (!wait) {
+        refuse(lock, OUTCOME_LOCK_HELD, position_of(lock, waiter));
+        return true;
+    }
+    uint64_t answered = waiter->answer_index;
+    bool same = waiter->mode == request->mode && waiter->permits == request->permits &&
+                waiter->priority == request->priority;
+    lock_dequeue(lock, waiter);
+    if (answered) apply_answer_to(lock->apply, answered, OUTCOME_WAIT_BROKEN_OFF, NULL, NULL);
+    if (same) {
+        request->arrived = waiter->arrived;
+        request->since_ms = waiter->since_ms;
+        request->upgrades = waiter->upgrades;
+    }
+    return false;
+}
+
+static void acquire_new(struct lock *lock, struct lock_request *request, bool wait)
+{
+    if (lock_fits(lock, request, NULL) && lock_is_first(lock, request))
+        lock_grant(lock, request);
+    else if (!wait)
+        refuse(lock, OUTCOME_LOCK_HELD, 0);
+    else if (has_room(lock)) {
+        queue_up(lock, request);
+        lock_advance(lock); /* a place that was given up may have let the first one through */
+    }
+}
+
+static void acquire(struct apply *apply, const void *arguments)
+{
+    const struct acquire_args *args = arguments;
+    struct lock lock;
+    struct holder_row holder;
+    struct lock_request waiter, request = request_of(apply, args);
+    if (!sensible(apply, args) || (args->lease && !lease_usable(apply, args->lease))) return;
+    if (args->lease) lease_touch(apply, args->lease);
+    lock_load(&lock, apply, args->name);
+    if (!mode_agrees(&lock, &request)) return;
+    if (args->lease && lock_awaited_by(&lock, args->lease, &waiter)) {
+        if (take_over(&lock, &request, &waiter, args->wait_ms > 0)) return;
+    }
+    if (args->lease && lock_held_by(&lock, args->lease, &holder))
+        acquire_again(&lock, &request, &holder, args);
+    else
+        acquire_new(&lock, &request, args->wait_ms > 0);
+    lock_save(&lock);
+}
+
+/* --- release --- */
+
+struct release_result {
+    struct slice name;
+    uint64_t token, count;
+    bool released;
+};
+#define RELEASED(member) .offset = offsetof(struct release_result, member), .name = #member
+static const struct field release_fields[] = {
+    {.number = 1, .type = FIELD_NAME, RELEASED(name), .about = "of the lock"},
+    {.number = 2, .type = FIELD_UINT, RELEASED(token), .about = "of the grant"},
+    {.number = 3,
+     .type = FIELD_BOOL,
+     RELEASED(released),
+     .about = "false: it was taken several times and is still held"},
+    {.number = 4, .type = FIELD_UINT, RELEASED(count), .about = "how often it is still taken (reentrant)"},
+};
+static const struct record release_record = RECORD("lock_release", release_result, release_fields);
+
+static void answer_release(struct lock *lock, uint64_t token, uint64_t count)
+{
+    struct release_result *result = arena_alloc(lock->apply->arena, sizeof *result);
+    *result = (struct release_result){lock->name, token, count, count == 0};
+    apply_answer(lock->apply, OUTCOME_OK, &release_record, result);
+}
+
+/* A release that comes twice, because the first answer was lost, is not an error while the history remembers
+ * it. */
+static bool was_released(const struct lock *lock, uint64_t token)
+{
+    const struct lock_past *pasts = lock->row.history.items;
+    for (size_t i = 0; i < lock->row.history.count; i++)
+        if (pasts[i].token == token && pasts[i].reason == END_RELEASED) return true;
+    return false;
+}
+
+static void release(struct apply *apply, const void *arguments)
+{
+    const struct lock_token_args *args = arguments;
+    struct lock lock;
+    struct holder_row holder;
+    lock_load(&lock, apply, args->name);
+    if (!lock_holder(&lock, args->token, &holder)) {
+        if (was_released(&lock, args->token))
+            answer_release(&lock, args->token, 0);
+        else
+            refuse(&lock, OUTCOME_STALE_TOKEN, 0);
+        return;
+    }
+    answer_release(&lock, args->token, holder.count - 1);
+    if (--holder.count) {
+        lock_put_holder(&lock, &holder);
+    } else {
+        lock_end_holder(&lock, &holder, END_RELEASED, slice_of(NULL, 0));
+        lock_advance(&lock);
+    }
+    lock_save(&lock);
+}
+
+/* --- renew --- */
+
+struct renew_result {
+    struct slice name;
+    uint64_t token, lease, expires_in_ms, waiters;
+};
+#define RENEWED(member) .offset = offsetof(struct renew_result, member), .name = #member
+static const struct field renew_fields[] = {
+    {.number = 1, .type = FIELD_NAME, RENEWED(name), .about = "of the lock"},
+    {.number = 2, .type = FIELD_UINT, RENEWED(token), .about = "of the grant"},
+    {.number = 3, .type = FIELD_LEASE, RENEWED(lease), .about = "that was renewed"},
+    {.number = 4,
+     .type = FIELD_UINT,
+     RENEWED(expires_in_ms),
+     .about = "counted from when the request was sent"},
+    {.number = 5, .type = FIELD_UINT, RENEWED(waiters), .about = "how many wait for the lock"},
+};
+static const struct record renew_record = RECORD("lock_renew", renew_result, renew_fields);
+
+static void renews(struct apply *apply, const void *arguments)
+{
+    const struct lock_token_args *args = arguments;
+    struct lock lock;
+    struct holder_row holder;
+    lock_load(&lock, apply, args->name);
+    if (lock_holder(&lock, args->token, &holder))
+        apply_renews(apply, holder.lease);
+    else
+        refuse(&lock, OUTCOME_STALE_TOKEN, 0);
+}
+
+static void renewed(struct apply *apply, const void *arguments, const struct renewal *renewals, size_t count)
+{
+    const struct lock_token_args *args = arguments;
+    struct lock lock;
+    struct lease_row lease;
+    CHECK(count == 1);
+    lock_load(&lock, apply, args->name);
+    if (!renewals[0].renewed || !lease_get(apply, renewals[0].lease, &lease)) {
+        refuse(&lock, OUTCOME_LEASE_OVER, 0);
+        return;
+    }
+    struct renew_result *result = arena_alloc(apply->arena, sizeof *result);
+    *result = (struct renew_result){args->name, args->token, lease.id, lease.ttl_ms, lock.row.waiters};
+    apply_answer(apply, OUTCOME_OK, &renew_record, result);
+}
+
+/* --- transfer --- */
+
+struct transfer_args {
+    struct slice name, to;
+    uint64_t token;
+};
+#define TRANSFER(member) .offset = offsetof(struct transfer_args, member), .name = #member
+static const struct field transfer_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .flags = FIELD_REQUIRED,
+     TRANSFER(name),
+     .max = 255,
+     .about = "of the lock"},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .flags = FIELD_REQUIRED,
+     TRANSFER(token),
+     .min = 1,
+     .about = "of the grant"},
+    {.number = 3,
+     .type = FIELD_TEXT,
+     .flags = FIELD_REQUIRED,
+     TRANSFER(to),
+     .min = 1,
+     .max = 255,
+     .about = "the owner of a waiter (the first of that name), or a lease's id"},
+};
+static const struct record transfer_record = RECORD("lock_transfer", transfer_args, transfer_fields);
+
+static bool waiter_named(struct lock *lock, struct slice owner, struct lock_request *waiter)
+{
+    struct slice place = {0};
+    if (!lock->row.waiters) return false;
+    while (lock_next_waiter(lock, &place, waiter))
+        if (slice_equal(waiter->owner, owner)) return true;
+    return false;
+}
+
+/* Who gets it: a waiter (then it leaves the queue), or a lease that does not wait. */
+static bool successor(struct lock *lock, struct slice to, const struct holder_row *holder,
+                      struct lock_request *request, bool *waits)
+{
+    struct lease_row lease;
+    uint64_t id = lease_from_text(to);
+    *waits = true;
+    bool known = id && lease_get(lock->apply, id, &lease) && lease_is_clients(&lease);
+    if (known && lock_awaited_by(lock, id, request)) return true;
+    if (!known || id == holder->lease) return waiter_named(lock, to, request);
+    *waits = false;
+    *request = (struct lock_request){.mode = holder->mode,
+                                     .permits = holder->permits,
+                                     .limit = lock->row.limit,
+                                     .lease = id,
+                                     .owner = lease.owner,
+                                     .delay_ms = holder->delay_ms};
+    return true;
+}
+
+static void transfer(struct apply *apply, const void *arguments)
+{
+    const struct transfer_args *args = arguments;
+    struct lock lock;
+    struct holder_row holder, other;
+    struct lock_request request;
+    bool waits;
+    lock_load(&lock, apply, args->name);
+    if (!lock_holder(&lock, args->token, &holder)) {
+        refuse(&lock, OUTCOME_STALE_TOKEN, 0);
+    } else if (!successor(&lock, args->to, &holder, &request, &waits) || request.upgrades) {
+        refuse(&lock, OUTCOME_WAITER_NOT_FOUND, 0);
+    } else if (!lock_fits(&lock, &request, &holder) ||
+               (request.lease && lock_held_by(&lock, request.lease, &other))) {
+        apply_answer_detail(apply, OUTCOME_MODE_CONFLICT, &lock_held_record, lock_facts(&lock, 0),
+                            SLICE("the one it should go to does not fit beside the other holders"));
+    } else {
+        if (waits) lock_dequeue(&lock, &request);
+        lock_end_holder(&lock, &holder, END_TRANSFERRED, slice_of(NULL, 0));
+        lock_grant(&lock, &request);
+        CHECK(lock_holder(&lock, apply->index, &holder));
+        apply_answer(apply, OUTCOME_OK, &lock_grant_record, lock_granted(&lock, &holder, 0));
+        lock_advance(&lock);
+        lock_save(&lock);
+    }
+}
+
+/* --- break --- */
+
+struct break_args {
+    struct slice name, reason;
+};
+#define BREAK(member) .offset = offsetof(struct break_args, member), .name = #member
+static const struct field break_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .flags = FIELD_REQUIRED,
+     BREAK(name),
+     .max = 255,
+     .about = "of the lock"},
+    {.number = 2, .type = FIELD_TEXT, BREAK(reason), .max = 255, .about = "why, for the history"},
+};
+static const struct record break_record = RECORD("lock_break", break_args, break_fields);
+
+struct broken {
+    struct slice name;
+    uint64_t ended;
+};
+static const struct field broken_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .offset = offsetof(struct broken, name),
+     .name = "name",
+     .about = "of the lock"},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct broken, ended),
+     .name = "ended",
+     .about = "how many held it"},
+};
+static const struct record broken_record = RECORD("lock_broken", broken, broken_fields);
+
+static void end_delay(struct lock *lock)
+{
+    uint64_t delay = lock->row.delay;
+    lock->row.delay = 0;
+    lock->changed = true;
+    if (delay)
+        lease_detach(lock->apply, delay, LOCK_CODE,
+                     lock_what(lock->apply, lock->name, 'd', slice_of(NULL, 0)));
+}
+
+static void break_lock(struct apply *apply, const void *arguments)
+{
+    const struct break_args *args = arguments;
+    struct lock lock;
+    struct holder_row holder;
+    lock_load(&lock, apply, args->name);
+    if (!lock.row.holders && !lock.row.delay) {
+        refuse(&lock, OUTCOME_LOCK_NOT_HELD, 0);
+        return;
+    }
+    struct broken *result = arena_alloc(apply->arena, sizeof *result);
+    *result = (struct broken){args->name, lock.row.holders};
+    while (lock_next_holder(&lock, 0, &holder)) lock_end_holder(&lock, &holder, END_BROKEN, args->reason);
+    end_delay(&lock);
+    apply_answer(apply, OUTCOME_OK, &broken_record, result);
+    lock_advance(&lock);
+    lock_save(&lock);
+}
+
+/* --- table --- */
+
+static const struct operation operations[] = {
+    {.code = 40,
+     .name = "lock.acquire",
+     .method = "POST",
+     .path = "/v1/locks/{name}/acquire",
+     .kind = OPERATION_COMMAND,
+     .flags = OPERATION_GROWS | OPERATION_WAITS,
+     .args = &acquire_record,
+     .result = &lock_grant_record,
+     .refusal = &lock_held_record,
+     .apply = acquire,
+     .undo = "lock.release",
+     .about = "Takes a lock, or waits for it in its queue."},
+    {.code = 41,
+     .name = "lock.release",
+     .method = "POST",
+     .path = "/v1/locks/{name}/release",
+     .kind = OPERATION_COMMAND,
+     .args = &lock_token_record,
+     .result = &release_record,
+     .refusal = &lock_held_record,
+     .apply = release,
+     .about = "Gives a lock back; the next in the queue gets it."},
+    {.code = 42,
+     .name = "lock.renew",
+     .method = "POST",
+     .path = "/v1/locks/{name}/renew",
+     .kind = OPERATION_RENEWAL,
+     .args = &lock_token_record,
+     .result = &renew_record,
+     .refusal = &lock_held_record,
+     .renews = renews,
+     .renewed = renewed,
+     .about = "Renews the lease on which a hold hangs."},
+    {.code = 43,
+     .name = "lock.transfer",
+     .method = "POST",
+     .path = "/v1/locks/{name}/transfer",
+     .kind = OPERATION_COMMAND,
+     .args = &transfer_record,
+     .result = &lock_grant_record,
+     .refusal = &lock_held_record,
+     .apply = transfer,
+     .about = "Hands a lock to one who waits for it, or to a lease, with a new token."},
+    {.code = 44,
+     .name = "lock.break",
+     .method = "POST",
+     .path = "/v1/locks/{name}/break",
+     .kind = OPERATION_COMMAND,
+     .args = &break_record,
+     .result = &broken_record,
+     .refusal = &lock_held_record,
+     .apply = break_lock,
+     .about = "Takes a lock away from its holders: for operators."},
+    {.code = 45,
+     .name = "lock.check",
+     .method = "GET",
+     .path = "/v1/locks/{name}/check",
+     .kind = OPERATION_QUERY,
+     .args = &lock_token_record,
+     .result = &lock_check_record,
+     .refusal = &lock_held_record,
+     .apply = lock_check_token,
+     .about = "Is this token current? What a fenced resource asks."},
+    {.code = 46,
+     .name = "lock.get",
+     .method = "GET",
+     .path = "/v1/locks/{name}",
+     .kind = OPERATION_QUERY,
+     .args = &lock_name_record,
+     .result = &lock_view_record,
+     .apply = lock_get,
+     .about = "A lock: holders, waiters, history. One never used is free."},
+    {.code = 47,
+     .name = "lock.list",
+     .method = "GET",
+     .path = "/v1/locks",
+     .kind = OPERATION_QUERY,
+     .args = &lock_list_args_record,
+     .result = &lock_list_record,
+     .apply = lock_list,
+     .about = "Locks by the prefix of their names."},
+};
+
+const struct primitive lock_primitive = {
+    .name = "lock",
+    .code = LOCK_CODE,
+    .operations = operations,
+    .operation_count = sizeof operations / sizeof *operations,
+    .lease_ended = lock_lease_ended,
+    .wait_ended = lock_wait_ended,
+    .pulse = lock_pulse,
+    .path = lock_path,
+    .waiters = lock_waiters,
+    .check = lock_check,
+};

@@ -1,0 +1,137 @@
+/* Locks (api.md 3): what their files share. lock.c: commands and table; lock_queue.c: grants, ends, waits;
+ * lock_row.c: rows; lock_view.c: queries and facts.
+ *
+ * Rows
+ *   KEY_LOCK name                   -> lock_row
+ *   KEY_LOCK_HOLDER name 0 token    -> holder_row
+ *   KEY_LOCK_WAITER name 0 place    -> waiter_row; a place is: 0 for an upgrade or 1, 255 - priority, entry
+ * index KEY_LOCK_KEPT index name        -> nothing: every lock row once, for the forgetting of idle ones;
+ * KEY_LOCK_KEPT alone -> their number Attachments to leases: name 0 'h' token, name 0 'w' place, name 0 'd'
+ * (delay). Waits: name 0 place.
+ *
+ * Invariants
+ *  1. The token of a holder is the index of the entry that granted; one entry grants a lock at most once
+ * (others go by pulse).
+ *  2. Holders fit each other: one exclusive, or shared ones, or permits whose sum is `used` <= limit.
+ *  3. Nobody is granted out of the queue's order but by a transfer; the first waiter is not grantable unless
+ * a pulse is wanted.
+ *  4. Every holder's lease exists and has the attachment; a waiter's lease (or session) likewise. */
+#ifndef COORDD_COORD_PRIMITIVE_LOCK_H
+#define COORDD_COORD_PRIMITIVE_LOCK_H
+
+#include "coord/primitive/lease.h"
+
+enum {
+    LOCK_CODE = 3,
+    LOCK_HISTORY = 8,
+    LOCK_WAITERS_MAX = 10000,
+    LOCK_KEPT_MAX = 10000,
+    LOCK_DELAY_MAX_MS = 60000,
+    LOCK_PRIORITY_MAX = 255
+};
+
+enum lock_mode { LOCK_EXCLUSIVE = 1, LOCK_SHARED, LOCK_SEMAPHORE };
+extern const char *const lock_mode_choices[];
+
+struct lock_past {
+    uint64_t token, mode, since_ms, ended_ms, reason;
+    struct slice owner, detail;
+};
+
+struct lock_row {
+    uint64_t mode;  /* 0: no holder */
+    uint64_t limit; /* of the semaphore in use; 0: none is */
+    uint64_t used;  /* permits */
+    uint64_t holders, waiters;
+    uint64_t token;      /* the highest ever granted */
+    uint64_t revision;   /* index of the last change */
+    uint64_t delay;      /* the lease that keeps it free of new holders; 0: none */
+    uint64_t kept_index; /* of its KEY_LOCK_KEPT row */
+    bool pulse;          /* a pulse is wanted */
+    struct list history; /* struct lock_past, newest first */
+};
+
+/* What a request asks for; also what a waiter row keeps. */
+struct lock_request {
+    uint64_t mode, permits, limit, priority;
+    uint64_t lease, ttl_ms; /* lease 0: its own, of that TTL, at the grant */
+    uint64_t delay_ms;
+    struct slice owner, meta;
+    uint64_t since_ms;     /* entry time of its arrival */
+    uint64_t arrived;      /* index of its arrival: its place */
+    uint64_t answer_index; /* the entry whose request is answered; 0: nobody listens */
+    uint64_t origin;       /* session on which a wait without a lease hangs */
+    uint64_t upgrades;     /* token of the hold that it would replace; 0: none */
+};
+
+struct holder_row {
+    uint64_t token, lease, mode, permits, since_ms, count, delay_ms;
+    struct slice owner, meta;
+};
+
+/* A lock in the hands of one entry: loaded, changed, saved. */
+struct lock {
+    struct apply *apply;
+    struct slice name;
+    struct lock_row row;
+    bool exists;  /* has a row */
+    bool changed; /* and must be saved */
+};
+
+/* lock_row.c */
+void lock_load(struct lock *lock, struct apply *apply, struct slice name);
+void lock_save(struct lock *lock); /* when it changed: the revision becomes the entry's index */
+bool lock_holder(struct lock *lock, uint64_t token, struct holder_row *holder);
+bool lock_next_holder(struct lock *lock, uint64_t after_token, struct holder_row *holder);
+void lock_put_holder(struct lock *lock, const struct holder_row *holder);
+void lock_delete_holder(struct lock *lock, uint64_t token);
+/* In order of the queue; `place` (10 bytes) is where to go on, empty at first, and becomes the found one's.
+ */
+bool lock_next_waiter(struct lock *lock, struct slice *place, struct lock_request *waiter);
+bool lock_waiter_at(struct lock *lock, struct slice place, struct lock_request *waiter);
+void lock_put_waiter(struct lock *lock, const struct lock_request *waiter);
+void lock_delete_waiter(struct lock *lock, const struct lock_request *waiter);
+struct slice lock_place(struct apply *apply, const struct lock_request *waiter);
+/* Keys of attachments and waits: name 0 kind rest. */
+struct slice lock_what(struct apply *apply, struct slice name, char kind, struct slice rest);
+bool lock_parse_what(struct slice what, struct slice *name, char *kind, struct slice *rest);
+struct slice lock_token_bytes(struct apply *apply, uint64_t token);
+/* What this lease holds of the lock, and waits for. */
+bool lock_held_by(struct lock *lock, uint64_t lease, struct holder_row *holder);
+bool lock_awaited_by(struct lock *lock, uint64_t lease, struct lock_request *waiter);
+void lock_check(struct rows *rows, struct arena *arena);
+
+/* lock_queue.c */
+bool lock_fits(const struct lock *lock, const struct lock_request *request, const struct holder_row *without);
+bool lock_is_first(struct lock *lock, const struct lock_request *request);
+void lock_grant(struct lock *lock, const struct lock_request *request); /* answers request->answer_index */
+void lock_enqueue(struct lock *lock, const struct lock_request *request);
+void lock_dequeue(struct lock *lock, const struct lock_request *waiter);
+void lock_end_holder(struct lock *lock, const struct holder_row *holder, enum end_reason reason,
+                     struct slice detail);
+void lock_advance(struct lock *lock);
+void lock_lease_ended(struct apply *apply, uint64_t lease, struct slice what, enum end_reason reason);
+void lock_wait_ended(struct apply *apply, uint64_t index, struct slice what, enum end_reason reason);
+void lock_pulse(struct apply *apply, struct slice what);
+
+/* lock_view.c */
+struct lock_token_args {
+    struct slice name;
+    uint64_t token;
+};
+extern const struct record lock_name_record,
+    lock_token_record; /* arguments: the name; the name and a token */
+extern const struct record lock_held_record, lock_grant_record, lock_view_record, lock_list_args_record,
+    lock_list_record, lock_check_record;
+const void *lock_facts(struct lock *lock, uint64_t position); /* a struct of lock_held_record */
+const void *lock_granted(struct lock *lock, const struct holder_row *holder,
+                         uint64_t waited_ms); /* of lock_grant_record */
+void lock_get(struct apply *apply, const void *args);
+void lock_list(struct apply *apply, const void *args);
+void lock_check_token(struct apply *apply, const void *args);
+struct slice lock_path(struct apply *apply, struct slice what);
+uint64_t lock_waiters(struct apply *apply, struct slice what);
+
+extern const struct primitive lock_primitive;
+
+#endif

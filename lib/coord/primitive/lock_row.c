@@ -1,0 +1,367 @@
+/* The rows of locks. */
+#include "coord/primitive/lock.h"
+
+#include "base/check.h"
+#include "coord/key.h"
+
+const char *const lock_mode_choices[] = {"exclusive", "shared", "semaphore", NULL};
+
+#define PAST(member) .offset = offsetof(struct lock_past, member), .name = #member
+static const struct field past_fields[] = {
+    {.number = 1, .type = FIELD_UINT, PAST(token)},
+    {.number = 2, .type = FIELD_CHOICE, PAST(mode), .choices = lock_mode_choices},
+    {.number = 3, .type = FIELD_TIME, PAST(since_ms)},
+    {.number = 4, .type = FIELD_TIME, PAST(ended_ms)},
+    {.number = 5, .type = FIELD_CHOICE, PAST(reason), .choices = end_reason_choices},
+    {.number = 6, .type = FIELD_TEXT, PAST(owner)},
+    {.number = 7, .type = FIELD_TEXT, PAST(detail)},
+};
+static const struct record past_record = RECORD("lock_past", lock_past, past_fields);
+
+#define ROW(member) .offset = offsetof(struct lock_row, member), .name = #member
+static const struct field row_fields[] = {
+    {.number = 1, .type = FIELD_UINT, ROW(mode)},
+    {.number = 2, .type = FIELD_UINT, ROW(limit)},
+    {.number = 3, .type = FIELD_UINT, ROW(used)},
+    {.number = 4, .type = FIELD_UINT, ROW(holders)},
+    {.number = 5, .type = FIELD_UINT, ROW(waiters)},
+    {.number = 6, .type = FIELD_UINT, ROW(token)},
+    {.number = 7, .type = FIELD_UINT, ROW(revision)},
+    {.number = 8, .type = FIELD_UINT, ROW(delay)},
+    {.number = 9, .type = FIELD_UINT, ROW(kept_index)},
+    {.number = 10, .type = FIELD_BOOL, ROW(pulse)},
+    {.number = 11, .type = FIELD_LIST, ROW(history), .record = &past_record},
+};
+static const struct record row_record = RECORD("lock_row", lock_row, row_fields);
+
+#define HOLDER(member) .offset = offsetof(struct holder_row, member), .name = #member
+static const struct field holder_fields[] = {
+    {.number = 1, .type = FIELD_UINT, HOLDER(token)},    {.number = 2, .type = FIELD_UINT, HOLDER(lease)},
+    {.number = 3, .type = FIELD_UINT, HOLDER(mode)},     {.number = 4, .type = FIELD_UINT, HOLDER(permits)},
+    {.number = 5, .type = FIELD_UINT, HOLDER(since_ms)}, {.number = 6, .type = FIELD_UINT, HOLDER(count)},
+    {.number = 7, .type = FIELD_UINT, HOLDER(delay_ms)}, {.number = 8, .type = FIELD_TEXT, HOLDER(owner)},
+    {.number = 9, .type = FIELD_JSON, HOLDER(meta)},
+};
+static const struct record holder_record = RECORD("holder_row", holder_row, holder_fields);
+
+#define WAITER(member) .offset = offsetof(struct lock_request, member), .name = #member
+static const struct field waiter_fields[] = {
+    {.number = 1, .type = FIELD_UINT, WAITER(mode)},
+    {.number = 2, .type = FIELD_UINT, WAITER(permits)},
+    {.number = 3, .type = FIELD_UINT, WAITER(limit)},
+    {.number = 4, .type = FIELD_UINT, WAITER(priority)},
+    {.number = 5, .type = FIELD_UINT, WAITER(lease)},
+    {.number = 6, .type = FIELD_UINT, WAITER(ttl_ms)},
+    {.number = 7, .type = FIELD_UINT, WAITER(delay_ms)},
+    {.number = 8, .type = FIELD_TEXT, WAITER(owner)},
+    {.number = 9, .type = FIELD_JSON, WAITER(meta)},
+    {.number = 10, .type = FIELD_UINT, WAITER(since_ms)},
+    {.number = 11, .type = FIELD_UINT, WAITER(arrived)},
+    {.number = 12, .type = FIELD_UINT, WAITER(answer_index)},
+    {.number = 13, .type = FIELD_UINT, WAITER(origin)},
+    {.number = 14, .type = FIELD_UINT, WAITER(upgrades)},
+};
+static const struct record waiter_record = RECORD("waiter_row", lock_request, waiter_fields);
+
+/* --- the lock itself, and the forgetting of idle ones --- */
+
+static struct key lock_key(struct slice name)
+{
+    struct key key = key_of(KEY_LOCK);
+    key_bytes(&key, name);
+    return key;
+}
+
+static struct key kept_key(uint64_t index, struct slice name)
+{
+    struct key key = key_of(KEY_LOCK_KEPT);
+    key_number(&key, index);
+    key_bytes(&key, name);
+    return key;
+}
+
+static uint64_t kept_count(struct apply *apply)
+{
+    struct key key = key_of(KEY_LOCK_KEPT);
+    struct slice value;
+    uint64_t count = 0;
+    if (rows_get(apply->rows, key_slice(&key), &value)) CHECK(take_u64be(&value, &count));
+    return count;
+}
+
+static void set_kept_count(struct apply *apply, uint64_t count)
+{
+    struct key key = key_of(KEY_LOCK_KEPT), value;
+    value.size = 0;
+    key_number(&value, count);
+    rows_put(apply->rows, key_slice(&key), key_slice(&value));
+}
+
+/* Second chance: of the oldest, one in use goes to the back, an idle one goes away. True when one went. */
+static bool forget_oldest(struct apply *apply)
+{
+    struct key from = kept_key(0, slice_of(NULL, 0));
+    struct slice key, value;
+    struct lock_row row;
+    CHECK(rows_seek(apply->rows, key_slice(&from), &key, &value) && key.data[0] == KEY_LOCK_KEPT);
+    key = arena_copy(apply->arena, key);
+    struct slice name = slice_skip(key, 9);
+    struct key of_lock = lock_key(name);
+    CHECK(row_get(apply, key_slice(&of_lock), &row_record, &row));
+    rows_delete(apply->rows, key);
+    if (!row.holders && !row.waiters && !row.delay) {
+        rows_delete(apply->rows, key_slice(&of_lock));
+        return true;
+    }
+    row.kept_index = apply->index;
+    row_put(apply, key_slice(&of_lock), &row_record, &row);
+    struct key back = kept_key(apply->index, name);
+    rows_put(apply->rows, key_slice(&back), slice_of(NULL, 0));
+    return false;
+}
+
+static void keep(struct lock *lock)
+{
+    struct key key = kept_key(lock->apply->index, lock->name);
+    lock->row.kept_index = lock->apply->index;
+    rows_put(lock->apply->rows, key_slice(&key), slice_of(NULL, 0));
+    uint64_t count = kept_count(lock->apply) + 1;
+    for (int look = 0; look < 4 && count > LOCK_KEPT_MAX; look++) count -= forget_oldest(lock->apply);
+    set_kept_count(lock->apply, count);
+}
+
+void lock_load(struct lock *lock, struct apply *apply, struct slice name)
+{
+    *lock = (struct lock){.apply = apply, .name = name};
+    struct key key = lock_key(name);
+    lock->exists = row_get(apply, key_slice(&key), &row_record, &lock->row);
+}
+
+void lock_save(struct lock *lock)
+{
+    struct lock_row *row = &lock->row;
+    if (!lock->changed) return;
+    if (!lock->exists) keep(lock);
+    lock->exists = true;
+    if (!row->holders) row->mode = 0;
+    if (!row->holders && !row->waiters) row->limit = 0;
+    row->revision = lock->apply->index;
+    struct key key = lock_key(lock->name);
+    row_put(lock->apply, key_slice(&key), &row_record, row);
+}
+
+/* --- holders --- */
+
+static struct key holder_key(struct slice name, uint64_t token)
+{
+    struct key key = key_of(KEY_LOCK_HOLDER);
+    key_name(&key, name);
+    key_number(&key, token);
+    return key;
+}
+
+bool lock_holder(struct lock *lock, uint64_t token, struct holder_row *holder)
+{
+    struct key key = holder_key(lock->name, token);
+    return lock->row.holders && row_get(lock->apply, key_slice(&key), &holder_record, holder);
+}
+
+bool lock_next_holder(struct lock *lock, uint64_t after_token, struct holder_row *holder)
+{
+    struct key from = holder_key(lock->name, after_token + 1);
+    struct slice key, value;
+    if (!lock->row.holders || !rows_seek(lock->apply->rows, key_slice(&from), &key, &value)) return false;
+    if (!slice_starts_with(key, slice_of(from.bytes, from.size - 8)) || key.size != from.size) return false;
+    key = arena_copy(lock->apply->arena, key);
+    return row_get(lock->apply, key, &holder_record, holder);
+}
+
+void lock_put_holder(struct lock *lock, const struct holder_row *holder)
+{
+    lock->changed = true;
+    struct key key = holder_key(lock->name, holder->token);
+    row_put(lock->apply, key_slice(&key), &holder_record, holder);
+}
+
+void lock_delete_holder(struct lock *lock, uint64_t token)
+{
+    lock->changed = true;
+    struct key key = holder_key(lock->name, token);
+    CHECK(rows_delete(lock->apply->rows, key_slice(&key)));
+}
+
+/* --- waiters --- */
+
+enum { PLACE_SIZE = 10 };
+
+struct slice lock_place(struct apply *apply, const struct lock_request *waiter)
+{
+    struct key place;
+    place.size = 0;
+    key_byte(&place, waiter->upgrades ? 0 : 1);
+    key_byte(&place, (uint8_t)(LOCK_PRIORITY_MAX - waiter->priority));
+    key_number(&place, waiter->arrived);
+    return arena_copy(apply->arena, key_slice(&place));
+}
+
+static struct key waiter_key(struct slice name, struct slice place)
+{
+    struct key key = key_of(KEY_LOCK_WAITER);
+    key_name(&key, name);
+    key_bytes(&key, place);
+    return key;
+}
+
+bool lock_next_waiter(struct lock *lock, struct slice *place, struct lock_request *waiter)
+{
+    struct key from = waiter_key(lock->name, *place);
+    size_t head = from.size - place->size;
+    struct slice key, value;
+    if (place->size) key_byte(&from, 0);
+    if (!rows_seek(lock->apply->rows, key_slice(&from), &key, &value)) return false;
+    if (!slice_starts_with(key, slice_of(from.bytes, head)) || key.size != head + PLACE_SIZE) return false;
+    key = arena_copy(lock->apply->arena, key);
+    *place = slice_skip(key, head);
+    return row_get(lock->apply, key, &waiter_record, waiter);
+}
+
+bool lock_waiter_at(struct lock *lock, struct slice place, struct lock_request *waiter)
+{
+    struct key key = waiter_key(lock->name, place);
+    return row_get(lock->apply, key_slice(&key), &waiter_record, waiter);
+}
+
+void lock_put_waiter(struct lock *lock, const struct lock_request *waiter)
+{
+    lock->changed = true;
+    struct key key = waiter_key(lock->name, lock_place(lock->apply, waiter));
+    row_put(lock->apply, key_slice(&key), &waiter_record, waiter);
+}
+
+void lock_delete_waiter(struct lock *lock, const struct lock_request *waiter)
+{
+    lock->changed = true;
+    struct key key = waiter_key(lock->name, lock_place(lock->apply, waiter));
+    CHECK(rows_delete(lock->apply->rows, key_slice(&key)));
+}
+
+/* --- attachments --- */
+
+struct slice lock_what(struct apply *apply, struct slice name, char kind, struct slice rest)
+{
+    struct key key;
+    key.size = 0;
+    key_name(&key, name);
+    key_byte(&key, (uint8_t)kind);
+    key_bytes(&key, rest);
+    return arena_copy(apply->arena, key_slice(&key));
+}
+
+bool lock_parse_what(struct slice what, struct slice *name, char *kind, struct slice *rest)
+{
+    const uint8_t *zero = what.size ? memchr(what.data, 0, what.size) : NULL;
+    if (!zero || (size_t)(zero - what.data) + 2 > what.size) return false;
+    *name = slice_of(what.data, (size_t)(zero - what.data));
+    *kind = (char)zero[1];
+    *rest = slice_skip(what, name->size + 2);
+    return true;
+}
+
+struct slice lock_token_bytes(struct apply *apply, uint64_t token)
+{
+    struct key key;
+    key.size = 0;
+    key_number(&key, token);
+    return arena_copy(apply->arena, key_slice(&key));
+}
+
+/* The rest of the first attachment (lease, this lock, kind). */
+static bool attached(struct lock *lock, uint64_t lease, char kind, struct slice *rest)
+{
+    struct key from = key_of(KEY_ATTACHMENT);
+    struct slice key, value;
+    key_number(&from, lease);
+    key_byte(&from, LOCK_CODE);
+    key_bytes(&from, lock_what(lock->apply, lock->name, kind, slice_of(NULL, 0)));
+    if (!rows_seek(lock->apply->rows, key_slice(&from), &key, &value) ||
+        !slice_starts_with(key, key_slice(&from)))
+        return false;
+    *rest = slice_skip(arena_copy(lock->apply->arena, key), from.size);
+    return true;
+}
+
+bool lock_held_by(struct lock *lock, uint64_t lease, struct holder_row *holder)
+{
+    struct slice rest;
+    uint64_t token;
+    if (!lock->row.holders || !attached(lock, lease, 'h', &rest)) return false;
+    CHECK(take_u64be(&rest, &token) && lock_holder(lock, token, holder));
+    return true;
+}
+
+bool lock_awaited_by(struct lock *lock, uint64_t lease, struct lock_request *waiter)
+{
+    struct slice rest;
+    if (!lock->row.waiters || !attached(lock, lease, 'w', &rest)) return false;
+    CHECK(lock_waiter_at(lock, rest, waiter));
+    return true;
+}
+
+/* --- invariants --- */
+
+static void check_holders(struct lock *lock)
+{
+    struct holder_row holder;
+    struct lease_row lease;
+    uint64_t count = 0, used = 0;
+    for (uint64_t last = 0; lock_next_holder(lock, last, &holder); last = holder.token) {
+        CHECK(holder.mode == lock->row.mode && holder.token <= lock->row.token && holder.count >= 1);
+        CHECK(lease_get(lock->apply, holder.lease, &lease));
+        count++;
+        used += holder.permits;
+    }
+    CHECK(count == lock->row.holders && used == lock->row.used);
+    CHECK((lock->row.mode == 0) == (count == 0));
+    CHECK(lock->row.mode != LOCK_EXCLUSIVE || count == 1);
+    CHECK(lock->row.mode != LOCK_SEMAPHORE || used <= lock->row.limit);
+}
+
+static void check_waiters(struct lock *lock)
+{
+    struct lock_request waiter, first = {0};
+    struct lease_row lease;
+    struct slice place = {0};
+    uint64_t count = 0;
+    while (lock_next_waiter(lock, &place, &waiter)) {
+        if (count++ == 0) first = waiter;
+        if (waiter.lease) CHECK(lease_get(lock->apply, waiter.lease, &lease));
+        CHECK(slice_equal(place, lock_place(lock->apply, &waiter)));
+    }
+    CHECK(count == lock->row.waiters);
+    struct holder_row replaced;
+    bool upgrade = count && first.upgrades;
+    if (upgrade) CHECK(lock_holder(lock, first.upgrades, &replaced));
+    CHECK(!count || lock->row.pulse || !lock_fits(lock, &first, upgrade ? &replaced : NULL));
+}
+
+void lock_check(struct rows *rows, struct arena *arena)
+{
+    struct apply apply;
+    struct key from = key_of(KEY_LOCK);
+    struct slice key, value;
+    uint64_t count = 0;
+    apply_begin(&apply, rows, arena, UINT64_MAX, 0, 0);
+    while (rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == KEY_LOCK) {
+        struct lock lock;
+        key = arena_copy(arena, key);
+        from.size = 0;
+        key_bytes(&from, key);
+        key_byte(&from, 0);
+        lock_load(&lock, &apply, slice_skip(key, 1));
+        CHECK(lock.row.history.count <= LOCK_HISTORY);
+        check_holders(&lock);
+        check_waiters(&lock);
+        count++;
+    }
+    CHECK(count == kept_count(&apply));
+}
