@@ -130,7 +130,7 @@ static void commit_state(struct node *node)
                      "the disk is full: the state is kept in memory and in the log until there is room");
         node_replay(node);
     } else {
-        uint64_t base = raftlog_trim(node->log, state_synced(node->state).applied, &node->config);
+        uint64_t base = raftlog_trim(node->log, state_synced(node->state).applied);
         raft_trimmed(node->raft, base);
         node->view.first_index = base + 1;
     }

@@ -48,7 +48,6 @@ struct node {
     struct state *state;
     struct rows *rows;
     struct raft *raft;
-    struct raft_config config;
     struct raftlog_identity identity;
     struct pending *pending;
     struct lease_clock *leases;

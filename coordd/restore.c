@@ -47,7 +47,6 @@ static void take_over(struct node *node, const struct datadir_contents *contents
     node->state = contents->state;
     node->rows = state_rows(node->state);
     node->identity = contents->found.identity;
-    node->config = contents->found.config;
     node->applied = mark.applied;
     node->stamped_ms = mark.time_ms;
 }
