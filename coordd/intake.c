@@ -161,28 +161,33 @@ static void answer_read(struct node *node, struct reading *reading)
     free(reading);
 }
 
-/* Rounds rise along the list, so the first unconfirmed one ends the pass; stale reads need none and pass by.
- */
-void intake_answer_reads(struct node *node)
+/* Empties the list; its readings as a chain. */
+static struct reading *take_all(struct readings *readings)
 {
-    struct readings todo = node->parked, kept = {NULL, &kept.first};
-    *todo.end = node->readings.first;
-    node->parked = (struct readings){NULL, &node->parked.first};
-    node->readings = (struct readings){NULL, &node->readings.first};
-    if (!todo.first && !*todo.end) return;
+    struct reading *first = readings->first;
+    *readings = (struct readings){NULL, &readings->first};
+    return first;
+}
+
+static void answer_confirmed(struct node *node, struct reading *reading)
+{
     uint64_t confirmed = raft_round_confirmed(node->raft);
-    for (struct reading *reading = todo.first, *next; reading; reading = next) {
+    for (struct reading *next; reading; reading = next) {
         next = reading->next;
         bool behind = reading->call && reading->call->min_revision > node->applied;
         if (reading->round > confirmed || behind)
-            reading_add(&kept, reading);
+            reading_add(&node->readings, reading);
         else
             answer_read(node, reading);
     }
-    if (kept.first) {
-        node->readings.first = kept.first;
-        node->readings.end = kept.end;
-    }
+}
+
+/* The parked ones first: they came first. */
+void intake_answer_reads(struct node *node)
+{
+    struct reading *parked = take_all(&node->parked), *readings = take_all(&node->readings);
+    answer_confirmed(node, parked);
+    answer_confirmed(node, readings);
 }
 
 static void refuse_readings(struct node *node, struct readings *readings, enum outcome outcome)
