@@ -1,12 +1,15 @@
 /* The Raft log on disk: an append-only file in preallocated segments, DIR/0000000001.log and so on.
  *
- * One turn is one write and one fdatasync, however much it carries. A turn's records lie in one frame (length,
- * CRC-32C, number, chain over the frame before), so a torn write is the loss of the whole last frame, never of a part of it.
- * A frame is only ever begun after the one before it was flushed; therefore a bad frame with a good later one is
+ * One turn is one write and one fdatasync, however much it carries: its entries and the hard state lie in one
+ * frame with one CRC-32C, so a torn write is the loss of the whole last frame, never of a part of it. A frame
+ * is only ever begun after the one before it was flushed; therefore a bad frame with a good later one is
  * corruption, and opening is refused; a bad frame with nothing good after it is a torn tail, and is cut.
  *
- * raftlog_append returns an error only for a full disk; every other failure of the device ends the process, since
- * what is on the disk is then unknown (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). */
+ * raftlog_append returns an error only for a full disk; every other failure of the device ends the process,
+ * since what is on the disk is then unknown (Rebello et al., "Can Applications Recover from fsync Failures?",
+ * ATC 2020).
+ *
+ * frame.h has the byte layout. One thread at a time may use a log. */
 #ifndef COORDD_STORAGE_RAFTLOG_H
 #define COORDD_STORAGE_RAFTLOG_H
 
@@ -15,15 +18,29 @@
 
 struct raftlog;
 
+enum {
+    RAFTLOG_SEGMENT_BYTES = 8 * 1024 * 1024,
+    RAFTLOG_SEGMENT_BYTES_MIN = 16 * 1024, /* for tests: an entry must fit into a segment */
+    RAFTLOG_SEGMENT_BYTES_MAX = 1024 * 1024 * 1024,
+    RAFTLOG_STATE_DIR_MAX = 31
+};
+
 /* Whose log it is, in every segment's header. */
 struct raftlog_identity {
     uint64_t cluster, node; /* random, non-zero */
     char name[64];          /* the node's name, for people */
 };
 
-/* What opening found: enough to start Raft with. entries have no payload (raftlog_read gets those). */
+struct raftlog_creation {
+    struct raftlog_identity identity;
+    struct raft_config config;                 /* the first voters */
+    char state_dir[RAFTLOG_STATE_DIR_MAX + 1]; /* name of the state's directory: "state-1" */
+    uint64_t segment_bytes;                    /* a multiple of 4096 */
+};
+
+/* What opening found: enough to start Raft with. Of the entries only configurations have their payload
+ * (raftlog_read gets the others). */
 struct raftlog_found {
-    bool fresh; /* there was no log; raftlog_create made one */
     struct raftlog_identity identity;
     struct raft_hard hard;
     struct raft_config config; /* in force at base */
@@ -32,15 +49,17 @@ struct raftlog_found {
     struct raft_entry *entries; /* allocated in the arena given to raftlog_open */
     size_t entry_count;
     uint64_t cut_bytes; /* of a torn tail */
-    char state_dir[32]; /* name of the state's directory, from the newest base record: "state-1" */
+    char state_dir[RAFTLOG_STATE_DIR_MAX + 1];
 };
 
-/* Makes an empty log in dir (which exists and holds no log). 0, or a negative errno with the reason in error. */
-int raftlog_create(const char *dir, const struct raftlog_identity *identity, const struct raft_config *config, struct slice state_dir,
-                   char *error, size_t error_size);
-/* Opens and scans the log: every frame's CRC, the chains, contiguity, terms that never fall. Returns NULL with a line for the operator
- * (what is wrong, and what to do) in error when there is none, it is damaged or of another version. */
-struct raftlog *raftlog_open(const char *dir, struct arena *arena, struct raftlog_found *found, char *error, size_t error_size);
+/* Makes an empty log in dir (which exists and holds no log). 0, or a negative errno with the reason in error;
+ * a crash leaves no log or all of it. */
+int raftlog_create(const char *dir, const struct raftlog_creation *creation, char *error, size_t error_size);
+/* Opens and scans the log: every frame's CRC, the chains, contiguity, terms that never fall. What it found is
+ * on the device when it returns. NULL with a line for the operator (what is wrong, and what to do) in error
+ * when there is none, it is damaged or of another version. */
+struct raftlog *raftlog_open(const char *dir, struct arena *arena, struct raftlog_found *found, char *error,
+                             size_t error_size);
 void raftlog_close(struct raftlog *log);
 
 struct raftlog_write {
@@ -48,18 +67,23 @@ struct raftlog_write {
     const struct raft_entry *entries;
     size_t entry_count;
 };
-/* Durable on return 0. -ENOSPC: nothing was written, the log is as before, later calls may succeed. */
+/* Durable on return 0. entries[0].index at or before the last one kept replaces the suffix from there. A
+ * write larger than a segment takes several frames, each flushed before the next. -ENOSPC: nothing was
+ * written, or of a larger write only its first frames; the same call again may succeed later, and must be the
+ * next one. */
 int raftlog_append(struct raftlog *log, const struct raftlog_write *write);
 
-/* Reads an entry back, its payload into the arena. 0, or -ENOENT when it is before the base or beyond the end. A bad CRC ends the process. */
+/* Reads an entry back, its payload into the arena. 0, or -ENOENT when it is before the base or beyond the
+ * end. An entry that does not fit its chain any more ends the process. */
 int raftlog_read(struct raftlog *log, uint64_t index, struct arena *arena, struct raft_entry *entry);
 
-/* Entries up to index are in the synced state: removes the segments that hold nothing later. `config` is the one in force at index.
- * Returns the new base index (<= index): the log begins after it. */
-uint64_t raftlog_trim(struct raftlog *log, uint64_t index, const struct raft_config *config);
+/* Entries up to index are in the synced state: removes the segments that hold nothing later. Returns the new
+ * base index (<= index): the log begins after it. */
+uint64_t raftlog_trim(struct raftlog *log, uint64_t index);
 
-/* True when there is room for releases and renewals only: the reserve (a preallocated next segment) cannot be made. Tries again to make it,
- * at most once a second of now_ms. */
+/* True when there is room for releases and renewals only: the next segment or the ballast (ballast.h) cannot
+ * be made, or less than a segment would be left to the state beside them. Looks, and tries to make them, at
+ * most once a second of now_ms. */
 bool raftlog_full(struct raftlog *log, uint64_t now_ms);
 
 uint64_t raftlog_bytes(const struct raftlog *log); /* on disk */

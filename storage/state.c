@@ -1,150 +1,126 @@
-/* The state in LMDB.
+/* The state in LMDB: the environment, the mark and the commits.
  *
- * Data base "rows":  key -> value, CRC-32C of key and value (4 bytes, little-endian).
- * Data base "about": "mark" -> format, cluster, node, applied, term, time_ms, digest (8 bytes each, little-endian), CRC-32C of those.
+ * Data base "rows":  see state_rows.c.
+ * Data base "about": "mark" -> format, cluster, node, applied, term, time_ms, digest (8 bytes each,
+ * little-endian), CRC-32C of those.
  *
- * Invariants: 1. the write transaction is open except inside state_commit. 2. the mark in "about" describes the rows of the same
- * transaction. 3. digest is the sum of row_hash over all rows. */
-#include "storage/state.h"
+ * Invariants
+ * 1. The mark in "about" describes the rows of the same transaction.
+ * 2. digest is the sum of row_hash over all rows.
+ * 3. synced <= committed <= mark. With MDB_NOMETASYNC the flush of a commit covers its pages and the meta
+ * page of the commit before; its own meta page goes with the next flush. So what a commit makes certain is
+ * the commit before it.
+ *
+ * LMDB knows no checksums, and maps its file without looking at its size: what can be checked is checked
+ * before it is opened. */
+#include "storage/state_internal.h"
 
-#include "base/buffer.h"
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/memory.h"
+#include "storage/ballast.h"
 #include "storage/disk.h"
 
 #include <errno.h>
-#include <lmdb.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-enum { FORMAT = 1, CRC_SIZE = 4, MARK_NUMBERS = 7 };
+#define REMEDY "put back a good copy of the data directory, or begin with an empty one"
 
-struct rows {
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi dbi, about;
-    MDB_cursor *cursor; /* of the open transaction */
-    uint64_t digest;
-    size_t dirty;
-    struct buffer scratch;
-};
+enum { FORMAT = 1, MARK_NUMBERS = 7, MARK_SIZE = MARK_NUMBERS * 8 + 4, PATH_SIZE = 1024, READERS_MAX = 512 };
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MAP_BYTES ((size_t)4 << 30)
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MAP_BYTES ((size_t)4 << 30)
+#endif
+#endif
+#ifndef MAP_BYTES
+#define MAP_BYTES ((size_t)64 << 30)
+#endif
 
 struct state {
     struct rows rows;
     uint64_t cluster, node;
     struct state_mark mark, committed, synced;
-    char path[512];
+    char dir[512];
 };
 
-static void must(int error, const char *what)
+void state_must(int error, const char *what)
 {
-    if (error) fatal("the state cannot be used (%s: %s); restart this node, or empty its data directory and add it anew", what, mdb_strerror(error));
+    if (error)
+        fatal(
+            "the state cannot be used (%s: %s); check the disk and start again; when it comes back, " REMEDY,
+            what, mdb_strerror(error));
 }
 
-/* --- rows --- */
-
-static struct slice checked(struct slice key, const MDB_val *value)
+static void assertion(MDB_env *env, const char *text)
 {
-    uint32_t crc;
-    if (value->mv_size >= CRC_SIZE) {
-        size_t size = value->mv_size - CRC_SIZE;
-        memcpy(&crc, (const char *)value->mv_data + size, CRC_SIZE);
-        if (crc == crc32c(crc32c(0, key.data, key.size), value->mv_data, size)) return slice_of(value->mv_data, size);
+    (void)env;
+    fatal("the state is damaged (LMDB: %s); check the disk, then " REMEDY, text);
+}
+
+__attribute__((format(printf, 3, 4))) static bool refuse(char *error, size_t size, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error, size, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+/* The transaction */
+
+static int begin(struct rows *rows)
+{
+    int error = mdb_txn_begin(rows->env, NULL, 0, &rows->txn);
+    rows->owner = pthread_self();
+    return error;
+}
+
+MDB_txn *rows_transaction(struct rows *rows)
+{
+    if (!rows->txn) {
+        state_must(begin(rows), "begin");
+        state_must(mdb_cursor_open(rows->txn, rows->dbi, &rows->cursor), "cursor");
     }
-    fatal("the state is damaged: a row of kind '%c' has a wrong checksum; empty this node's data directory and add it anew",
-          key.size ? key.data[0] : '?');
+    return rows->txn;
 }
 
-static MDB_val val(struct slice bytes)
+static void let_go(struct rows *rows)
 {
-    return (MDB_val){bytes.size, (void *)(uintptr_t)bytes.data};
+    if (rows->cursor) mdb_cursor_close(rows->cursor);
+    rows->cursor = NULL;
 }
 
-bool rows_get(struct rows *rows, struct slice key, struct slice *value)
+static int finish(struct rows *rows, bool commit)
 {
-    MDB_val k = val(key), v;
-    int error = mdb_get(rows->txn, rows->dbi, &k, &v);
-    if (error == MDB_NOTFOUND) return false;
-    must(error, "get");
-    *value = checked(key, &v);
-    return true;
+    let_go(rows);
+    MDB_txn *txn = rows->txn;
+    rows->txn = NULL;
+    if (txn && commit) return mdb_txn_commit(txn);
+    if (txn) mdb_txn_abort(txn);
+    return 0;
 }
 
-void rows_put(struct rows *rows, struct slice key, struct slice value)
-{
-    struct slice old;
-    if (rows_get(rows, key, &old)) {
-        if (slice_equal(old, value)) return;
-        rows->digest -= row_hash(key, old);
-    }
-    rows->digest += row_hash(key, value);
-    rows->dirty++;
-    uint32_t crc = crc32c(crc32c(0, key.data, key.size), value.data, value.size);
-    rows->scratch.size = 0;
-    buffer_add_slice(&rows->scratch, value);
-    buffer_add(&rows->scratch, &crc, CRC_SIZE);
-    MDB_val k = val(key), v = val(buffer_slice(&rows->scratch));
-    must(mdb_put(rows->txn, rows->dbi, &k, &v, 0), "put");
-}
+/* The mark */
 
-bool rows_delete(struct rows *rows, struct slice key)
+static MDB_val mark_key(void)
 {
-    struct slice old;
-    if (!rows_get(rows, key, &old)) return false;
-    rows->digest -= row_hash(key, old);
-    rows->dirty++;
-    MDB_val k = val(key);
-    must(mdb_del(rows->txn, rows->dbi, &k, NULL), "delete");
-    return true;
-}
-
-static bool at_cursor(struct rows *rows, int error, MDB_val *k, MDB_val *v, struct slice *key, struct slice *value)
-{
-    if (error == MDB_NOTFOUND) return false;
-    must(error, "seek");
-    (void)rows;
-    *key = slice_of(k->mv_data, k->mv_size);
-    *value = checked(*key, v);
-    return true;
-}
-
-bool rows_seek(struct rows *rows, struct slice from, struct slice *key, struct slice *value)
-{
-    MDB_val k = val(from), v;
-    int error = mdb_cursor_get(rows->cursor, &k, &v, from.size ? MDB_SET_RANGE : MDB_FIRST);
-    return at_cursor(rows, error, &k, &v, key, value);
-}
-
-bool rows_seek_back(struct rows *rows, struct slice before, struct slice *key, struct slice *value)
-{
-    MDB_val k = val(before), v;
-    int error = before.size ? mdb_cursor_get(rows->cursor, &k, &v, MDB_SET_RANGE) : MDB_NOTFOUND;
-    if (before.size == 0) return false;
-    error = mdb_cursor_get(rows->cursor, &k, &v, error == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
-    return at_cursor(rows, error, &k, &v, key, value);
-}
-
-uint64_t rows_digest(const struct rows *rows)
-{
-    return rows->digest;
-}
-
-/* --- the mark --- */
-
-static void encode_mark(const struct state *state, const struct state_mark *mark, uint64_t digest, struct buffer *out)
-{
-    const uint64_t numbers[MARK_NUMBERS] = {FORMAT, state->cluster, state->node, mark->applied, mark->term, mark->time_ms, digest};
-    for (size_t i = 0; i < MARK_NUMBERS; i++) buffer_add_u64le(out, numbers[i]);
-    buffer_add_u32le(out, crc32c(0, out->data, out->size));
+    return state_val(SLICE("mark"));
 }
 
 static int put_mark(struct state *state)
 {
+    struct state_mark mark = state_mark(state);
+    const uint64_t numbers[MARK_NUMBERS] = {FORMAT,    state->cluster, state->node, mark.applied,
+                                            mark.term, mark.time_ms,   mark.digest};
     struct buffer bytes = {0};
-    encode_mark(state, &state->mark, state->rows.digest, &bytes);
-    MDB_val k = {4, (void *)(uintptr_t) "mark"}, v = val(buffer_slice(&bytes));
+    for (size_t i = 0; i < MARK_NUMBERS; i++) buffer_add_u64le(&bytes, numbers[i]);
+    buffer_add_u32le(&bytes, crc32c(0, bytes.data, bytes.size));
+    MDB_val k = mark_key(), v = state_val(buffer_slice(&bytes));
     int error = mdb_put(state->rows.txn, state->rows.about, &k, &v, 0);
     buffer_free(&bytes);
     return error;
@@ -152,138 +128,168 @@ static int put_mark(struct state *state)
 
 static bool decode_mark(struct slice bytes, uint64_t numbers[MARK_NUMBERS])
 {
-    uint32_t crc;
-    uint32_t right = bytes.size > 4 ? crc32c(0, bytes.data, bytes.size - 4) : 0;
+    uint32_t crc, right = bytes.size == MARK_SIZE ? crc32c(0, bytes.data, MARK_SIZE - 4) : 0;
     for (size_t i = 0; i < MARK_NUMBERS; i++)
         if (!take_u64le(&bytes, &numbers[i])) return false;
     return take_u32le(&bytes, &crc) && bytes.size == 0 && crc == right;
 }
 
-#define REFUSE(error, size, ...) (snprintf(error, size, __VA_ARGS__), false)
-
 static bool read_mark(struct state *state, char *error, size_t size)
 {
     uint64_t numbers[MARK_NUMBERS];
-    MDB_val k = {4, (void *)(uintptr_t) "mark"}, v;
-    int rc = mdb_get(state->rows.txn, state->rows.about, &k, &v);
-    if (rc || !decode_mark(slice_of(v.mv_data, v.mv_size), numbers))
-        return REFUSE(error, size, "%s is damaged (no valid mark); empty this node's data directory and add it anew", state->path);
+    MDB_val k = mark_key(), v;
+    int failed = mdb_get(state->rows.txn, state->rows.about, &k, &v);
+    if (failed || !decode_mark(slice_of(v.mv_data, v.mv_size), numbers))
+        return refuse(error, size, "%s/data.mdb is damaged (no good mark); check the disk, then " REMEDY,
+                      state->dir);
     if (numbers[0] != FORMAT)
-        return REFUSE(error, size, "%s has format %llu, this coordd reads %d; run the coordd that wrote it", state->path,
-                      (unsigned long long)numbers[0], FORMAT);
+        return refuse(error, size, "%s has format %llu, this coordd reads %d; run the version that wrote it",
+                      state->dir, (unsigned long long)numbers[0], FORMAT);
     if (numbers[1] != state->cluster || numbers[2] != state->node)
-        return REFUSE(error, size, "%s belongs to another node or cluster; put back the directory that belongs to this log", state->path);
+        return refuse(error, size, "%s belongs to another node than the log beside it; " REMEDY, state->dir);
     state->mark = (struct state_mark){numbers[3], numbers[4], numbers[5], numbers[6]};
-    state->committed = state->mark;
+    state->committed = state->synced = state->mark;
     state->rows.digest = numbers[6];
     return true;
 }
 
-/* --- open, commit --- */
+/* Opening */
 
-static int begin(struct state *state)
+/* The meta pages at the start of the file (LMDB 0.9, 64 bits), of which the one with the higher transaction
+ * counts. */
+struct meta {
+    uint32_t page_size;
+    uint64_t last_page, transaction;
+};
+
+static bool read_meta(int file, uint64_t offset, struct meta *meta)
 {
-    int error = mdb_txn_begin(state->rows.env, NULL, 0, &state->rows.txn);
-    if (!error && state->rows.dbi) error = mdb_cursor_open(state->rows.txn, state->rows.dbi, &state->rows.cursor);
-    return error;
+    enum { FLAGS_AT = 10, MAGIC_AT = 16, PAGE_SIZE_AT = 40, LAST_AT = 136, META_SIZE = 152, IS_META = 8 };
+    uint8_t bytes[META_SIZE];
+    uint16_t flags;
+    uint32_t begin[2];
+    if (disk_read(file, offset, bytes, sizeof bytes)) return false;
+    memcpy(&flags, bytes + FLAGS_AT, sizeof flags);
+    memcpy(begin, bytes + MAGIC_AT, sizeof begin);
+    memcpy(&meta->page_size, bytes + PAGE_SIZE_AT, sizeof meta->page_size);
+    memcpy(&meta->last_page, bytes + LAST_AT, sizeof meta->last_page);
+    memcpy(&meta->transaction, bytes + LAST_AT + 8, sizeof meta->transaction);
+    return flags == IS_META && begin[0] == 0xBEEFC0DE && begin[1] == 1;
 }
 
-static int open_env(const char *path, size_t map_bytes, MDB_env **env)
+static bool whole(const char *path, int file, char *error, size_t error_size)
+{
+    struct meta first, second;
+    int64_t size = disk_size(file);
+    if (!read_meta(file, 0, &first) || first.page_size < 512 || first.page_size > 65536 ||
+        !read_meta(file, first.page_size, &second) || second.page_size != first.page_size)
+        return refuse(error, error_size, "%s is damaged (no good meta page); check the disk, then " REMEDY,
+                      path);
+    uint64_t last = first.transaction > second.transaction ? first.last_page : second.last_page;
+    if (size < 0 || last >= (uint64_t)size / first.page_size)
+        return refuse(error, error_size, "%s has been cut short: %lld bytes instead of %llu; " REMEDY, path,
+                      (long long)size, (unsigned long long)(last + 1) * first.page_size);
+    return true;
+}
+
+static bool look_first(const char *dir, char *error, size_t error_size)
+{
+    char path[PATH_SIZE];
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    int file = disk_open(path, false);
+    if (file == -ENOENT) return refuse(error, error_size, "%s is missing; " REMEDY, path);
+    if (file < 0)
+        return refuse(error, error_size, "%s cannot be read: %s; check the disk and who may use it", path,
+                      strerror(-file));
+    bool good = whole(path, file, error, error_size);
+    disk_close(file);
+    return good;
+}
+
+static int open_environment(const char *dir, size_t map_bytes, unsigned flags, MDB_env **env)
 {
     int error = mdb_env_create(env);
     if (!error) error = mdb_env_set_mapsize(*env, map_bytes);
     if (!error) error = mdb_env_set_maxdbs(*env, 2);
-    if (!error) error = mdb_env_set_maxreaders(*env, 512);
-    if (!error) error = mdb_env_open(*env, path, MDB_NOTLS | MDB_NOMETASYNC, 0600);
+    if (!error) error = mdb_env_set_maxreaders(*env, READERS_MAX);
+    if (!error) error = mdb_env_set_assert(*env, assertion);
+    if (!error) error = mdb_env_open(*env, dir, MDB_NOTLS | flags, 0600);
     return error;
 }
 
-static int open_tables(struct state *state, unsigned flags)
+static int open_tables(struct rows *rows, unsigned flags)
 {
-    int error = begin(state);
-    if (!error) error = mdb_dbi_open(state->rows.txn, "rows", flags, &state->rows.dbi);
-    if (!error) error = mdb_dbi_open(state->rows.txn, "about", flags, &state->rows.about);
-    if (!error) error = mdb_cursor_open(state->rows.txn, state->rows.dbi, &state->rows.cursor);
+    int error = begin(rows);
+    if (!error) error = mdb_dbi_open(rows->txn, "rows", flags, &rows->dbi);
+    if (!error) error = mdb_dbi_open(rows->txn, "about", flags, &rows->about);
     return error;
 }
 
-/* A file shorter than its pages say would be a SIGBUS at the first touch: LMDB maps it without looking. */
-static bool whole(const char *path, MDB_env *env, char *error, size_t size)
+static bool open_checked(struct state *state, size_t map_bytes, char *error, size_t error_size)
 {
-    char file[600];
-    struct stat facts;
-    MDB_envinfo info;
-    MDB_stat stat_;
-    snprintf(file, sizeof file, "%s/data.mdb", path);
-    mdb_env_info(env, &info);
-    mdb_env_stat(env, &stat_);
-    if (stat(file, &facts) == 0 && (uint64_t)facts.st_size >= (uint64_t)(info.me_last_pgno + 1) * stat_.ms_psize) return true;
-    return REFUSE(error, size, "%s is shorter than it was; empty this node's data directory and add it anew", file);
-}
-
-static bool prepare(struct state *state, const char *path, size_t map_bytes, char *error, size_t size)
-{
-    char file[600];
-    struct stat facts;
-    snprintf(file, sizeof file, "%s/data.mdb", path);
-    if (stat(file, &facts) || facts.st_size < 2 * 4096)
-        return REFUSE(error, size, "%s is missing or cut short; empty this node's data directory and add it anew", file);
-    int rc = open_env(path, map_bytes, &state->rows.env);
-    if (rc)
-        return REFUSE(error, size, "%s cannot be opened (%s); when it is damaged, empty this node's data directory and add it anew", file,
-                      mdb_strerror(rc));
+    if (!look_first(state->dir, error, error_size)) return false;
+    int failed =
+        open_environment(state->dir, map_bytes ? map_bytes : MAP_BYTES, MDB_NOMETASYNC, &state->rows.env);
+    if (failed == ENOMEM)
+        return refuse(error, error_size, "no address space for %s; raise or remove the limit (ulimit -v)",
+                      state->dir);
+    if (!failed) failed = open_tables(&state->rows, 0);
+    if (failed)
+        return refuse(error, error_size, "%s/data.mdb cannot be opened: %s; check the disk, then " REMEDY,
+                      state->dir, mdb_strerror(failed));
     int dead;
-    mdb_reader_check(state->rows.env, &dead);
-    if (!whole(path, state->rows.env, error, size)) return false;
-    rc = open_tables(state, 0);
-    if (rc)
-        return REFUSE(error, size, "%s is damaged (%s); empty this node's data directory and add it anew", file, mdb_strerror(rc));
-    if (!read_mark(state, error, size)) return false;
-    must(mdb_env_sync(state->rows.env, 1), "sync"); /* what a crash of the process alone left in the page cache */
-    state->synced = state->committed;
-    return true;
+    return mdb_reader_check(state->rows.env, &dead) == 0 && read_mark(state, error, error_size) &&
+           finish(&state->rows, true) == 0;
 }
 
-struct state *state_open(const char *dir, uint64_t cluster, uint64_t node, size_t map_bytes, char *error, size_t error_size)
+struct state *state_open(const char *dir, uint64_t cluster, uint64_t node, size_t map_bytes, char *error,
+                         size_t error_size)
 {
     struct state *state = memory_new(sizeof *state);
     state->cluster = cluster;
     state->node = node;
-    snprintf(state->path, sizeof state->path, "%s", dir);
-    if (prepare(state, dir, map_bytes, error, error_size)) return state;
+    snprintf(state->dir, sizeof state->dir, "%s", dir);
+    if (open_checked(state, map_bytes, error, error_size)) return state;
     state_close(state);
     return NULL;
 }
 
 void state_close(struct state *state)
 {
-    if (state->rows.cursor) mdb_cursor_close(state->rows.cursor);
-    if (state->rows.txn) mdb_txn_abort(state->rows.txn);
+    finish(&state->rows, false);
     if (state->rows.env) mdb_env_close(state->rows.env);
     buffer_free(&state->rows.scratch);
     free(state);
 }
 
-/* Made beside its place and renamed: a directory of that name is a whole state. */
+static int fill_new(struct state *state, const char *making)
+{
+    enum { NEW_MAP_BYTES = 1024 * 1024 };
+    int error = mkdir(making, 0700) ? errno : open_environment(making, NEW_MAP_BYTES, 0, &state->rows.env);
+    if (!error) error = open_tables(&state->rows, MDB_CREATE);
+    if (!error) error = put_mark(state);
+    int ended = finish(&state->rows, error == 0);
+    if (!error) error = ended;
+    if (!error) error = mdb_env_sync(state->rows.env, 1);
+    if (state->rows.env) mdb_env_close(state->rows.env);
+    return error;
+}
+
 int state_create(const char *dir, uint64_t cluster, uint64_t node, char *error, size_t error_size)
 {
-    char making[600], file[700];
+    char making[PATH_SIZE];
     struct state state = {.cluster = cluster, .node = node};
     snprintf(making, sizeof making, "%s.new", dir);
-    snprintf(file, sizeof file, "%s/data.mdb", making);
-    int rc = mkdir(making, 0700) ? errno : open_env(making, 16 * 1024 * 1024, &state.rows.env);
-    if (!rc) rc = open_tables(&state, MDB_CREATE);
-    if (!rc) rc = put_mark(&state);
-    if (state.rows.cursor) mdb_cursor_close(state.rows.cursor);
-    if (!rc) rc = mdb_txn_commit(state.rows.txn);
-    else if (state.rows.txn) mdb_txn_abort(state.rows.txn);
-    if (!rc) rc = mdb_env_sync(state.rows.env, 1);
-    if (state.rows.env) mdb_env_close(state.rows.env);
-    if (!rc) rc = -disk_sync_directory(making);
-    if (!rc) rc = -disk_rename(making, dir);
-    if (rc) snprintf(error, error_size, "cannot make the state %s: %s", dir, mdb_strerror(rc));
-    return rc ? (rc > 0 ? -rc : -EIO) : 0;
+    int failed = fill_new(&state, making);
+    if (!failed) failed = -disk_sync_directory(making);
+    if (!failed) failed = -disk_rename(making, dir);
+    if (!failed) return 0;
+    snprintf(error, error_size, "no state can be made in %s: %s; make room, or name another directory", dir,
+             mdb_strerror(failed));
+    return failed > 0 ? -failed : -EIO;
 }
+
+/* Marks and commits */
 
 struct rows *state_rows(struct state *state)
 {
@@ -314,27 +320,41 @@ size_t state_dirty(const struct state *state)
     return state->rows.dirty;
 }
 
-/* With MDB_NOMETASYNC the flush of a commit covers its pages and the meta page of the commit before; its own meta page goes with the next
- * flush. So what this commit makes certain, and the log may be trimmed behind, is the commit before. */
+/* LMDB reports a write cut short by a full disk as EIO, so the disk itself is asked: a full one does not give
+ * what the transaction needed. */
+static bool disk_is_full(const struct state *state)
+{
+    enum { LEAST_BYTES = 1024 * 1024, BYTES_EACH = 8192 };
+    char path[PATH_SIZE];
+    snprintf(path, sizeof path, "%s/probe", state->dir);
+    disk_remove(path);
+    int file = disk_open(path, true);
+    int error = file < 0 ? file : disk_allocate(file, LEAST_BYTES + (uint64_t)state->rows.dirty * BYTES_EACH);
+    if (file >= 0) disk_close(file);
+    disk_remove(path);
+    return error == -ENOSPC;
+}
+
 int state_commit(struct state *state)
 {
-    must(put_mark(state), "mark");
-    mdb_cursor_close(state->rows.cursor);
-    state->rows.cursor = NULL;
-    int error = mdb_txn_commit(state->rows.txn);
-    state->rows.txn = NULL;
-    state->rows.dirty = 0;
-    bool full = error == ENOSPC || (error == EIO && disk_free_bytes(state->path) < 1024 * 1024);
-    if (error && !full) must(error, "commit");
-    if (!error) {
-        state->synced = state->committed;
-        state->committed = state_mark(state);
+    struct rows *rows = &state->rows;
+    if (rows->dirty == 0) {
+        finish(rows, false);
+        return 0;
     }
-    must(begin(state), "begin");
-    if (full) {
-        char reason[256];
-        CHECK(read_mark(state, reason, sizeof reason));
+    rows_transaction(rows);
+    CHECK(pthread_equal(rows->owner, pthread_self()));
+    state_must(put_mark(state), "mark");
+    int error = finish(rows, true);
+    if (error && ((error != ENOSPC && error != EIO) || !disk_is_full(state))) state_must(error, "commit");
+    rows->dirty = 0;
+    if (error) {
+        state->mark = state->committed;
+        rows->digest = state->committed.digest;
+        ballast_drop(state->dir);
         return -ENOSPC;
     }
+    state->synced = state->committed;
+    state->committed = state_mark(state);
     return 0;
 }

@@ -1,0 +1,32 @@
+/* What state.c (the environment, the mark, commits) and state_rows.c (the rows) share. */
+#ifndef COORDD_STORAGE_STATE_INTERNAL_H
+#define COORDD_STORAGE_STATE_INTERNAL_H
+
+#include "base/buffer.h"
+#include "storage/state.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+
+struct rows {
+    MDB_env *env;
+    MDB_dbi dbi, about;
+    MDB_txn *txn;       /* NULL between a commit and the next use */
+    MDB_cursor *cursor; /* on dbi, as long as txn is open */
+    pthread_t owner;    /* of txn */
+    uint64_t digest;
+    size_t dirty;
+    struct buffer scratch;
+};
+
+/* The open write transaction; begins one when there is none. */
+MDB_txn *rows_transaction(struct rows *rows);
+/* Ends the process when LMDB reports an error. */
+void state_must(int error, const char *what);
+
+static inline MDB_val state_val(struct slice bytes)
+{
+    return (MDB_val){bytes.size, (void *)(uintptr_t)bytes.data};
+}
+
+#endif
