@@ -1,4 +1,4 @@
-#include "http.h"
+#include "api/http.h"
 
 #include "base/check.h"
 #include "base/memory.h"
@@ -338,7 +338,6 @@ struct api *api_start(const struct api_settings *settings, char *error, size_t e
         CHECK(pthread_create(&api->loops[i].thread, NULL, run, &api->loops[i]) == 0);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_barrier_wait(&api->started);
-    pthread_barrier_destroy(&api->started);
     return api;
 }
 
@@ -356,6 +355,7 @@ void api_stop(struct api *api, uint64_t limit_ms)
         pthread_join(api->loops[i].thread, NULL);
         left += api->loops[i].connection_count;
     }
+    pthread_barrier_destroy(&api->started);
     if (left) return; /* h2o still points into it */
     h2o_config_dispose(&api->config);
     free_api(api);

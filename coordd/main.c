@@ -18,6 +18,7 @@ static void *run_node(void *node)
 {
     while (node_turn(node)) {
     }
+    node_close(node); /* here: LMDB ties a transaction to its thread */
     return NULL;
 }
 
@@ -108,6 +109,7 @@ static int serve_node(const struct config *config, struct node *node, struct mai
     pthread_t thread;
     if (pthread_create(&thread, NULL, run_node, node)) {
         LOG(ERROR, "refused to start", {"why", "no thread could be made"});
+        node_close(node);
         return 1;
     }
     struct api *api = wait_until_ready(mailbox) ? open_api(config, node, mailbox) : NULL;
@@ -150,7 +152,6 @@ static int serve(int argc, char **argv)
         return 1;
     }
     int status = serve_node(&config, node, mailbox, &signals);
-    node_close(node);
     mailbox_free(mailbox);
     return status;
 }
