@@ -293,7 +293,7 @@ int raftlog_append(struct raftlog *log, const struct raftlog_write *write)
 static void rebase(struct raftlog *log, const struct raftlog_base *base)
 {
     size_t gone = base->index - log->base.index;
-    memmove(log->places, log->places + gone, (log->place_count - gone) * sizeof *log->places);
+    if (gone) memmove(log->places, log->places + gone, (log->place_count - gone) * sizeof *log->places);
     log->place_count -= gone;
     size_t old = 0;
     while (old + 1 < log->config_count && log->configs[old + 1].index <= base->index) old++;

@@ -10,7 +10,7 @@
 static void fill(struct fixture *f, char letter)
 {
     static const uint8_t large[20000];
-    char key[8];
+    char key[16];
     for (int i = 0; i < 50; i++) {
         snprintf(key, sizeof key, "%c%02d", letter, i);
         rows_put(f->rows, slice_text(key), slice_of(large, sizeof large));
