@@ -280,7 +280,7 @@ int raftlog_append(struct raftlog *log, const struct raftlog_write *write)
             if (size + more > log->segment_bytes - SEGMENT_HEADER_SIZE) break;
             size += more;
         }
-        int error = append_frame(log, write->hard, write->entries + done, count, size);
+        int error = append_frame(log, write->hard, count ? write->entries + done : NULL, count, size);
         if (error == -ENOSPC) return error;
         if (error) disk_failed(log, "written", error);
         done += count;
