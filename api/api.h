@@ -3,7 +3,7 @@
 #ifndef COORDD_API_API_H
 #define COORDD_API_API_H
 
-#include "mailbox.h"
+#include "api/mailbox.h"
 
 struct api_settings {
     const char

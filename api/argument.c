@@ -1,4 +1,4 @@
-#include "argument.h"
+#include "api/argument.h"
 
 /* Names come from outside; what is shown of them is short and printable. */
 static struct slice shown(struct argument *argument, struct slice name)

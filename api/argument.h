@@ -3,7 +3,7 @@
 #ifndef COORDD_API_ARGUMENT_H
 #define COORDD_API_ARGUMENT_H
 
-#include "problem.h"
+#include "api/problem.h"
 
 /* The arguments under construction. `within` is the path of the enclosing field, "items[3]."; empty at the
  * top. */

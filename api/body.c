@@ -1,5 +1,5 @@
 /* Jansson parses, this file walks the tables of the records beside the parsed tree. */
-#include "body.h"
+#include "api/body.h"
 
 #include "base/check.h"
 

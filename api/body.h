@@ -3,7 +3,7 @@
 #ifndef COORDD_API_BODY_H
 #define COORDD_API_BODY_H
 
-#include "argument.h"
+#include "api/argument.h"
 
 enum { BODY_MAX = 1024 * 1024, BODY_DEPTH_MAX = 32 };
 

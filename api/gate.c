@@ -1,4 +1,4 @@
-#include "gate.h"
+#include "api/gate.h"
 
 #include "base/memory.h"
 

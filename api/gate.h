@@ -4,7 +4,7 @@
 #ifndef COORDD_API_GATE_H
 #define COORDD_API_GATE_H
 
-#include "problem.h"
+#include "api/problem.h"
 
 enum { GATE_HEADERS_MAX = 16 * 1024, GATE_VERSION_1_1 = 0x101 };
 

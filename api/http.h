@@ -17,14 +17,14 @@
 #include <h2o.h>
 #include <h2o/http1.h>
 
-#include "api.h"
+#include "api/api.h"
 #include "base/heap.h"
-#include "body.h"
-#include "gate.h"
-#include "inbox.h"
-#include "metrics.h"
-#include "openapi.h"
-#include "pages.h"
+#include "api/body.h"
+#include "api/gate.h"
+#include "api/inbox.h"
+#include "api/metrics.h"
+#include "api/openapi.h"
+#include "api/pages.h"
 
 _Static_assert(H2O_USE_LIBUV == 0, "libh2o-evloop has the layouts of its own event loop");
 _Static_assert(sizeof(h2o_timeout_t) == 48 && sizeof(h2o_context_t) == 864, "headers and library disagree");

@@ -1,4 +1,4 @@
-#include "http.h"
+#include "api/http.h"
 
 #include "base/memory.h"
 

@@ -2,7 +2,7 @@
  * so a client that goes away is seen at once, and a keep-alive connection costs no change of its polling. A
  * client that sends its next request early makes the socket readable for good: then a second epoll that looks
  * only for hang-ups takes over for requests that wait. */
-#include "http.h"
+#include "api/http.h"
 
 #include "base/check.h"
 #include "base/memory.h"

@@ -1,7 +1,7 @@
-#include "http.h"
+#include "api/http.h"
 
-#include "argument.h"
-#include "query.h"
+#include "api/argument.h"
+#include "api/query.h"
 
 static struct slice slice_of_iovec(h2o_iovec_t iovec)
 {

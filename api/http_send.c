@@ -1,7 +1,6 @@
-#include "http.h"
+#include "api/http.h"
 
 #include <netinet/tcp.h>
-#include <stdio.h>
 
 /* --- headers --- */
 
@@ -58,11 +57,18 @@ static void add_text(struct header_writer *writer, enum header header, const cha
     to->entries[to->size++] = (h2o_header_t){name, headers[header].shown, {(char *)(uintptr_t)text, size}};
 }
 
-static void add_number(struct header_writer *writer, enum header header, const char *format, uint64_t number)
+/* `around` stands before the number, a quote also behind it; printf would cost more than the rest of the
+ * head. */
+static void add_number(struct header_writer *writer, enum header header, const char *around, uint64_t number,
+                       unsigned base)
 {
-    char *text = writer->numbers[writer->number_count++];
-    int size = snprintf(text, sizeof writer->numbers[0], format, (unsigned long long)number);
-    add_text(writer, header, text, (size_t)size);
+    char *start = writer->numbers[writer->number_count++], *end = start + sizeof writer->numbers[0],
+         *at = end;
+    if (around[0] == '"') *--at = '"';
+    do *--at = "0123456789abcdef"[number % base];
+    while (number /= base);
+    if (around[0]) *--at = around[0];
+    add_text(writer, header, at, (size_t)(end - at));
 }
 
 static void add_common(struct header_writer *writer, struct loop *loop)
@@ -77,12 +83,12 @@ static void add_common(struct header_writer *writer, struct loop *loop)
 
 static void add_facts(struct header_writer *writer, const struct reply *reply)
 {
-    if (reply->token) add_number(writer, HEADER_TOKEN, "%llu", reply->token);
-    if (reply->lease) add_number(writer, HEADER_LEASE, "L%llx", reply->lease);
-    if (reply->revision) add_number(writer, HEADER_REVISION, "%llu", reply->revision);
-    if (reply->has_expires) add_number(writer, HEADER_EXPIRES, "%llu", reply->expires_in_ms);
-    if (reply->has_age) add_number(writer, HEADER_AGE, "%llu", reply->age_ms);
-    if (reply->tagged) add_number(writer, HEADER_ETAG, "\"%llu\"", reply->revision);
+    if (reply->token) add_number(writer, HEADER_TOKEN, "", reply->token, 10);
+    if (reply->lease) add_number(writer, HEADER_LEASE, "L", reply->lease, 16);
+    if (reply->revision) add_number(writer, HEADER_REVISION, "", reply->revision, 10);
+    if (reply->has_expires) add_number(writer, HEADER_EXPIRES, "", reply->expires_in_ms, 10);
+    if (reply->has_age) add_number(writer, HEADER_AGE, "", reply->age_ms, 10);
+    if (reply->tagged) add_number(writer, HEADER_ETAG, "\"", reply->revision, 10);
     if (reply->allow) add_text(writer, HEADER_ALLOW, reply->allow, strlen(reply->allow));
     if (reply->retry_after) add_text(writer, HEADER_RETRY_AFTER, H2O_STRLIT("1"));
 }

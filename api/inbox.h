@@ -2,7 +2,7 @@
 #ifndef COORDD_API_INBOX_H
 #define COORDD_API_INBOX_H
 
-#include "mailbox.h"
+#include "api/mailbox.h"
 
 #include <pthread.h>
 

@@ -3,7 +3,7 @@
  *
  * Invariants: 1. lists keep the order of arrival. 2. `woken` of an api_loop is true exactly while its
  * event_fd is readable. 3. A call is in one list at most. */
-#include "inbox.h"
+#include "api/inbox.h"
 
 #include "base/check.h"
 #include "base/memory.h"

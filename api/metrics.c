@@ -1,7 +1,7 @@
-#include "metrics.h"
+#include "api/metrics.h"
 
 #include "base/memory.h"
-#include "problem.h"
+#include "api/problem.h"
 
 #include <dirent.h>
 #include <stdio.h>

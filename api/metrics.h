@@ -3,8 +3,8 @@
 #ifndef COORDD_API_METRICS_H
 #define COORDD_API_METRICS_H
 
-#include "mailbox.h"
-#include "route.h"
+#include "api/mailbox.h"
+#include "api/route.h"
 
 #include <stdatomic.h>
 

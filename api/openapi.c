@@ -1,9 +1,9 @@
 /* Arguments are described in place, strictly; results are components by the names of their records, since
  * records share them. */
-#include "openapi.h"
+#include "api/openapi.h"
 
-#include "body.h"
-#include "problem.h"
+#include "api/body.h"
+#include "api/problem.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
 #ifndef COORDD_API_OPENAPI_H
 #define COORDD_API_OPENAPI_H
 
-#include "route.h"
+#include "api/route.h"
 
 void openapi_json(const struct routes *routes, struct buffer *out);
 

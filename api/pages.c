@@ -1,6 +1,6 @@
-#include "pages.h"
+#include "api/pages.h"
 
-#include "openapi.h"
+#include "api/openapi.h"
 
 enum { TURN_FRESH_MS = 5000 }; /* a node shows itself once a second at least */
 

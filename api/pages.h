@@ -2,8 +2,8 @@
 #ifndef COORDD_API_PAGES_H
 #define COORDD_API_PAGES_H
 
-#include "metrics.h"
-#include "reply.h"
+#include "api/metrics.h"
+#include "api/reply.h"
 
 /* What pages tell of. */
 struct pages {

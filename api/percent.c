@@ -1,4 +1,4 @@
-#include "percent.h"
+#include "api/percent.h"
 
 static int hex_value(uint8_t digit)
 {

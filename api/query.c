@@ -1,6 +1,6 @@
-#include "query.h"
+#include "api/query.h"
 
-#include "percent.h"
+#include "api/percent.h"
 
 static bool take_pair(struct slice *raw, struct slice *name, struct slice *value)
 {

@@ -2,7 +2,7 @@
 #ifndef COORDD_API_QUERY_H
 #define COORDD_API_QUERY_H
 
-#include "argument.h"
+#include "api/argument.h"
 #include "coord/operation.h"
 
 /* What every QUERY operation takes beside its own fields. */

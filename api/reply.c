@@ -1,4 +1,4 @@
-#include "reply.h"
+#include "api/reply.h"
 
 static uint64_t number_at(const struct field *field, const void *data)
 {

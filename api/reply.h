@@ -3,9 +3,9 @@
 #ifndef COORDD_API_REPLY_H
 #define COORDD_API_REPLY_H
 
-#include "mailbox.h"
-#include "problem.h"
-#include "route.h"
+#include "api/mailbox.h"
+#include "api/problem.h"
+#include "api/route.h"
 
 enum reply_form { REPLY_NOT_ACCEPTABLE, REPLY_JSON, REPLY_PLAIN };
 

@@ -1,7 +1,7 @@
 /* A tree of path segments: each node has children by literal and at most one for a {part}. */
-#include "route.h"
+#include "api/route.h"
 
-#include "percent.h"
+#include "api/percent.h"
 #include "base/check.h"
 #include "base/json.h"
 #include "base/memory.h"

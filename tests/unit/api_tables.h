@@ -1,0 +1,165 @@
+/* A small primitive for tests of the edge: things with a name, that can be taken. */
+#ifndef COORDD_TESTS_API_TABLES_H
+#define COORDD_TESTS_API_TABLES_H
+
+#include "coord/operation.h"
+
+#include <stddef.h>
+
+struct part_args {
+    uint64_t number;
+    struct slice text;
+    struct list words;
+};
+struct thing_args {
+    struct slice name, owner, meta;
+    uint64_t ttl_ms, count, mode, lease, wait_ms;
+    bool force;
+    struct list names, leases, parts;
+    const struct part_args *one;
+};
+struct holder {
+    struct slice owner;
+    uint64_t token, expires_in_ms, since;
+};
+struct thing_view {
+    struct slice name;
+    uint64_t revision;
+    struct list holders;
+};
+struct taken {
+    struct slice name;
+    uint64_t token, lease, expires_in_ms;
+};
+struct refusal {
+    const struct holder *holder;
+    uint64_t waiters;
+};
+
+static const char *const mode_choices[] = {"exclusive", "shared", NULL};
+
+#define PART(member) .offset = offsetof(struct part_args, member)
+static const struct field part_fields[] = {
+    {.number = 1, .type = FIELD_UINT, .flags = FIELD_REQUIRED, PART(number), .name = "number", .max = 9},
+    {.number = 2, .type = FIELD_TEXT, PART(text), .name = "text"},
+    {.number = 3, .type = FIELD_TEXTS, PART(words), .name = "words", .max = 2},
+};
+static const struct record part_record = RECORD("part", part_args, part_fields);
+
+#define THING(member) .offset = offsetof(struct thing_args, member)
+static const struct field thing_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .flags = FIELD_REQUIRED,
+     THING(name),
+     .name = "name",
+     .about = "what it is called"},
+    {.number = 2, .type = FIELD_TEXT, THING(owner), .name = "owner", .max = 40},
+    {.number = 3, .type = FIELD_JSON, THING(meta), .name = "meta", .max = 64},
+    {.number = 4,
+     .type = FIELD_DURATION,
+     THING(ttl_ms),
+     .name = "ttl",
+     .min = 500,
+     .max = 60000,
+     .initial = 30000},
+    {.number = 5, .type = FIELD_UINT, THING(count), .name = "count", .min = 1, .max = 10, .initial = 1},
+    {.number = 6, .type = FIELD_CHOICE, THING(mode), .name = "mode", .choices = mode_choices, .initial = 1},
+    {.number = 7, .type = FIELD_LEASE, THING(lease), .name = "lease"},
+    {.number = 8, .type = FIELD_DURATION, THING(wait_ms), .name = "wait", .max = 600000},
+    {.number = 9, .type = FIELD_BOOL, THING(force), .name = "force"},
+    {.number = 10, .type = FIELD_TEXTS, THING(names), .name = "names", .max = 3},
+    {.number = 11, .type = FIELD_LEASES, THING(leases), .name = "leases"},
+    {.number = 12, .type = FIELD_LIST, THING(parts), .name = "parts", .record = &part_record, .max = 3},
+    {.number = 13, .type = FIELD_RECORD, THING(one), .name = "one", .record = &part_record},
+};
+static const struct record thing_record = RECORD("thing_args", thing_args, thing_fields);
+
+#define HOLDER(member) .offset = offsetof(struct holder, member)
+static const struct field holder_fields[] = {
+    {.number = 1, .type = FIELD_TEXT, HOLDER(owner), .name = "owner"},
+    {.number = 2, .type = FIELD_UINT, HOLDER(token), .name = "token"},
+    {.number = 3, .type = FIELD_REMAINING, HOLDER(expires_in_ms), .name = "expires_in_ms"},
+    {.number = 4, .type = FIELD_TIME, HOLDER(since), .name = "since"},
+};
+static const struct record holder_record = RECORD("holder", holder, holder_fields);
+
+#define VIEW(member) .offset = offsetof(struct thing_view, member)
+static const struct field view_fields[] = {
+    {.number = 1, .type = FIELD_NAME, VIEW(name), .name = "name"},
+    {.number = 2, .type = FIELD_LIST, VIEW(holders), .name = "holders", .record = &holder_record},
+    {.number = 3, .type = FIELD_UINT, VIEW(revision), .name = "revision"},
+};
+static const struct record view_record = RECORD("thing", thing_view, view_fields);
+
+#define TAKEN(member) .offset = offsetof(struct taken, member)
+static const struct field taken_fields[] = {
+    {.number = 1, .type = FIELD_NAME, TAKEN(name), .name = "name"},
+    {.number = 2, .type = FIELD_UINT, TAKEN(token), .name = "token"},
+    {.number = 3, .type = FIELD_LEASE, TAKEN(lease), .name = "lease"},
+    {.number = 4, .type = FIELD_REMAINING, TAKEN(expires_in_ms), .name = "expires_in_ms"},
+};
+static const struct record taken_record = RECORD("taken", taken, taken_fields);
+
+#define REFUSAL(member) .offset = offsetof(struct refusal, member)
+static const struct field refusal_fields[] = {
+    {.number = 1, .type = FIELD_RECORD, REFUSAL(holder), .name = "holder", .record = &holder_record},
+    {.number = 2, .type = FIELD_UINT, REFUSAL(waiters), .name = "waiters"},
+};
+static const struct record refusal_record = RECORD("refusal", refusal, refusal_fields);
+
+static const struct operation thing_operations[] = {
+    {.code = 1,
+     .name = "thing.take",
+     .method = "POST",
+     .path = "/v1/things/{name}/take",
+     .kind = OPERATION_COMMAND,
+     .flags = OPERATION_WAITS,
+     .args = &thing_record,
+     .result = &taken_record,
+     .refusal = &refusal_record,
+     .undo = "thing.drop",
+     .about = "Takes a thing."},
+    {.code = 2,
+     .name = "thing.get",
+     .method = "GET",
+     .path = "/v1/things/{name}",
+     .kind = OPERATION_QUERY,
+     .args = &thing_record,
+     .result = &view_record},
+    {.code = 3,
+     .name = "thing.drop",
+     .method = "DELETE",
+     .path = "/v1/things/{name}",
+     .kind = OPERATION_COMMAND,
+     .args = &thing_record},
+    {.code = 4,
+     .name = "thing.take_many",
+     .method = "POST",
+     .path = "/v1/things/take",
+     .kind = OPERATION_COMMAND,
+     .args = &thing_record},
+    {.code = 5,
+     .name = "thing.list",
+     .method = "GET",
+     .path = "/v1/things",
+     .kind = OPERATION_QUERY,
+     .args = &thing_record,
+     .result = &view_record},
+    {.code = 6, .name = "thing.internal", .kind = OPERATION_COMMAND, .args = &thing_record},
+    {.code = 7,
+     .name = "thing.part",
+     .method = "PUT",
+     .path = "/v1/things/{name}/owners/{owner}",
+     .kind = OPERATION_COMMAND,
+     .args = &thing_record},
+};
+static const struct primitive thing_primitive = {
+    .name = "thing",
+    .code = 1,
+    .operations = thing_operations,
+    .operation_count = sizeof thing_operations / sizeof *thing_operations,
+};
+static const struct primitive *const thing_primitives[] = {&thing_primitive, NULL};
+
+#endif
