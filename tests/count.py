@@ -9,7 +9,7 @@ import re
 import sys
 import xml.etree.ElementTree as xml
 
-CMOCKA = re.compile(r"^\[  (PASSED|FAILED |SKIPPED) \] (\d+) test\(s\)", re.M)
+CMOCKA = re.compile(r"^\[  (PASSED|FAILED|SKIPPED) +\] (\d+) test\(s\)", re.M)
 PYTEST = re.compile(r"^(?:=+ )?((?:\d+ \w+, )*\d+ \w+) in [\d.]+s", re.M)
 WORDS = {"passed": "passed", "failed": "failed", "error": "failed", "errors": "failed", "skipped": "skipped"}
 
@@ -18,7 +18,7 @@ def cases(output):
     """Cases by how they ended, from what one ctest test printed."""
     found = {"passed": 0, "failed": 0, "skipped": 0}
     for word, number in CMOCKA.findall(output):
-        found[word.strip().lower()] += int(number)
+        found[word.lower()] += int(number)
     for summary in PYTEST.findall(output):
         for number, word in re.findall(r"(\d+) (\w+)", summary):
             if word in WORDS:
