@@ -167,10 +167,13 @@ static bool has_room(struct lock *lock)
     return false;
 }
 
+/* Into the queue, and on at once when it is first there and fits: an upgrade, or behind a place that was
+ * given up. */
 static void queue_up(struct lock *lock, const struct lock_request *request)
 {
     lock_enqueue(lock, request);
-    apply_waits(lock->apply);
+    lock_advance(lock);
+    if (lock->apply->answered_index != lock->apply->index) apply_waits(lock->apply);
 }
 
 static uint64_t position_of(struct lock *lock, const struct lock_request *waiter)
@@ -213,9 +216,7 @@ static void acquire_again(struct lock *lock, struct lock_request *request, struc
         refuse(lock, OUTCOME_LOCK_HELD, 0);
         return;
     }
-    if (!has_room(lock)) return;
-    queue_up(lock, request);
-    lock_advance(lock); /* first in the queue: granted at once when it fits */
+    if (has_room(lock)) queue_up(lock, request);
 }
 
 /* The lease waits for it already: the newer request takes the place over, or a new place when it asks for
@@ -245,10 +246,8 @@ static void acquire_new(struct lock *lock, struct lock_request *request, bool wa
         lock_grant(lock, request);
     else if (!wait)
         refuse(lock, OUTCOME_LOCK_HELD, 0);
-    else if (has_room(lock)) {
+    else if (has_room(lock))
         queue_up(lock, request);
-        lock_advance(lock); /* a place that was given up may have let the first one through */
-    }
 }
 
 static void acquire(struct apply *apply, const void *arguments)
@@ -377,156 +376,6 @@ static void renewed(struct apply *apply, const void *arguments, const struct ren
     apply_answer(apply, OUTCOME_OK, &renew_record, result);
 }
 
-/* --- transfer --- */
-
-struct transfer_args {
-    struct slice name, to;
-    uint64_t token;
-};
-#define TRANSFER(member) .offset = offsetof(struct transfer_args, member), .name = #member
-static const struct field transfer_fields[] = {
-    {.number = 1,
-     .type = FIELD_NAME,
-     .flags = FIELD_REQUIRED,
-     TRANSFER(name),
-     .max = 255,
-     .about = "of the lock"},
-    {.number = 2,
-     .type = FIELD_UINT,
-     .flags = FIELD_REQUIRED,
-     TRANSFER(token),
-     .min = 1,
-     .about = "of the grant"},
-    {.number = 3,
-     .type = FIELD_TEXT,
-     .flags = FIELD_REQUIRED,
-     TRANSFER(to),
-     .min = 1,
-     .max = 255,
-     .about = "the owner of a waiter (the first of that name), or a lease's id"},
-};
-static const struct record transfer_record = RECORD("lock_transfer", transfer_args, transfer_fields);
-
-static bool waiter_named(struct lock *lock, struct slice owner, struct lock_request *waiter)
-{
-    struct slice place = {0};
-    if (!lock->row.waiters) return false;
-    while (lock_next_waiter(lock, &place, waiter))
-        if (slice_equal(waiter->owner, owner)) return true;
-    return false;
-}
-
-/* Who gets it: a waiter (then it leaves the queue), or a lease that does not wait. */
-static bool successor(struct lock *lock, struct slice to, const struct holder_row *holder,
-                      struct lock_request *request, bool *waits)
-{
-    struct lease_row lease;
-    uint64_t id = lease_from_text(to);
-    *waits = true;
-    bool known = id && lease_get(lock->apply, id, &lease) && lease_is_clients(&lease);
-    if (known && lock_awaited_by(lock, id, request)) return true;
-    if (!known || id == holder->lease) return waiter_named(lock, to, request);
-    *waits = false;
-    *request = (struct lock_request){.mode = holder->mode,
-                                     .permits = holder->permits,
-                                     .limit = lock->row.limit,
-                                     .lease = id,
-                                     .owner = lease.owner,
-                                     .delay_ms = holder->delay_ms};
-    return true;
-}
-
-static void transfer(struct apply *apply, const void *arguments)
-{
-    const struct transfer_args *args = arguments;
-    struct lock lock;
-    struct holder_row holder, other;
-    struct lock_request request;
-    bool waits;
-    lock_load(&lock, apply, args->name);
-    if (!lock_holder(&lock, args->token, &holder)) {
-        refuse(&lock, OUTCOME_STALE_TOKEN, 0);
-    } else if (!successor(&lock, args->to, &holder, &request, &waits) || request.upgrades) {
-        refuse(&lock, OUTCOME_WAITER_NOT_FOUND, 0);
-    } else if (!lock_fits(&lock, &request, &holder) ||
-               (request.lease && lock_held_by(&lock, request.lease, &other))) {
-        apply_answer_detail(apply, OUTCOME_MODE_CONFLICT, &lock_held_record, lock_facts(&lock, 0),
-                            SLICE("the one it should go to does not fit beside the other holders"));
-    } else {
-        if (waits) lock_dequeue(&lock, &request);
-        lock_end_holder(&lock, &holder, END_TRANSFERRED, slice_of(NULL, 0));
-        lock_grant(&lock, &request);
-        CHECK(lock_holder(&lock, apply->index, &holder));
-        apply_answer(apply, OUTCOME_OK, &lock_grant_record, lock_granted(&lock, &holder, 0));
-        lock_advance(&lock);
-        lock_save(&lock);
-    }
-}
-
-/* --- break --- */
-
-struct break_args {
-    struct slice name, reason;
-};
-#define BREAK(member) .offset = offsetof(struct break_args, member), .name = #member
-static const struct field break_fields[] = {
-    {.number = 1,
-     .type = FIELD_NAME,
-     .flags = FIELD_REQUIRED,
-     BREAK(name),
-     .max = 255,
-     .about = "of the lock"},
-    {.number = 2, .type = FIELD_TEXT, BREAK(reason), .max = 255, .about = "why, for the history"},
-};
-static const struct record break_record = RECORD("lock_break", break_args, break_fields);
-
-struct broken {
-    struct slice name;
-    uint64_t ended;
-};
-static const struct field broken_fields[] = {
-    {.number = 1,
-     .type = FIELD_NAME,
-     .offset = offsetof(struct broken, name),
-     .name = "name",
-     .about = "of the lock"},
-    {.number = 2,
-     .type = FIELD_UINT,
-     .offset = offsetof(struct broken, ended),
-     .name = "ended",
-     .about = "how many held it"},
-};
-static const struct record broken_record = RECORD("lock_broken", broken, broken_fields);
-
-static void end_delay(struct lock *lock)
-{
-    uint64_t delay = lock->row.delay;
-    lock->row.delay = 0;
-    lock->changed = true;
-    if (delay)
-        lease_detach(lock->apply, delay, LOCK_CODE,
-                     lock_what(lock->apply, lock->name, 'd', slice_of(NULL, 0)));
-}
-
-static void break_lock(struct apply *apply, const void *arguments)
-{
-    const struct break_args *args = arguments;
-    struct lock lock;
-    struct holder_row holder;
-    lock_load(&lock, apply, args->name);
-    if (!lock.row.holders && !lock.row.delay) {
-        refuse(&lock, OUTCOME_LOCK_NOT_HELD, 0);
-        return;
-    }
-    struct broken *result = arena_alloc(apply->arena, sizeof *result);
-    *result = (struct broken){args->name, lock.row.holders};
-    while (lock_next_holder(&lock, 0, &holder)) lock_end_holder(&lock, &holder, END_BROKEN, args->reason);
-    end_delay(&lock);
-    apply_answer(apply, OUTCOME_OK, &broken_record, result);
-    lock_advance(&lock);
-    lock_save(&lock);
-}
-
 /* --- table --- */
 
 static const struct operation operations[] = {
@@ -568,20 +417,20 @@ static const struct operation operations[] = {
      .method = "POST",
      .path = "/v1/locks/{name}/transfer",
      .kind = OPERATION_COMMAND,
-     .args = &transfer_record,
+     .args = &lock_transfer_record,
      .result = &lock_grant_record,
      .refusal = &lock_held_record,
-     .apply = transfer,
+     .apply = lock_transfer,
      .about = "Hands a lock to one who waits for it, or to a lease, with a new token."},
     {.code = 44,
      .name = "lock.break",
      .method = "POST",
      .path = "/v1/locks/{name}/break",
      .kind = OPERATION_COMMAND,
-     .args = &break_record,
-     .result = &broken_record,
+     .args = &lock_break_record,
+     .result = &lock_broken_record,
      .refusal = &lock_held_record,
-     .apply = break_lock,
+     .apply = lock_break,
      .about = "Takes a lock away from its holders: for operators."},
     {.code = 45,
      .name = "lock.check",

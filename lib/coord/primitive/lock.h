@@ -114,6 +114,11 @@ void lock_lease_ended(struct apply *apply, uint64_t lease, struct slice what, en
 void lock_wait_ended(struct apply *apply, uint64_t index, struct slice what, enum end_reason reason);
 void lock_pulse(struct apply *apply, struct slice what);
 
+/* lock_operator.c */
+extern const struct record lock_transfer_record, lock_break_record, lock_broken_record;
+void lock_transfer(struct apply *apply, const void *args);
+void lock_break(struct apply *apply, const void *args);
+
 /* lock_view.c */
 struct lock_token_args {
     struct slice name;

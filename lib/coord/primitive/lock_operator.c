@@ -1,0 +1,154 @@
+/* Locks out of their course: handed over, and taken away by an operator. */
+#include "coord/primitive/lock.h"
+
+#include "base/check.h"
+
+/* --- transfer --- */
+
+struct transfer_args {
+    struct slice name, to;
+    uint64_t token;
+};
+#define TRANSFER(member) .offset = offsetof(struct transfer_args, member), .name = #member
+static const struct field transfer_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .flags = FIELD_REQUIRED,
+     TRANSFER(name),
+     .max = 255,
+     .about = "of the lock"},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .flags = FIELD_REQUIRED,
+     TRANSFER(token),
+     .min = 1,
+     .about = "of the grant"},
+    {.number = 3,
+     .type = FIELD_TEXT,
+     .flags = FIELD_REQUIRED,
+     TRANSFER(to),
+     .min = 1,
+     .max = 255,
+     .about = "the owner of a waiter (the first of that name), or a lease's id"},
+};
+const struct record lock_transfer_record = RECORD("lock_transfer", transfer_args, transfer_fields);
+
+static bool waiter_named(struct lock *lock, struct slice owner, struct lock_request *waiter)
+{
+    struct slice place = {0};
+    if (!lock->row.waiters) return false;
+    while (lock_next_waiter(lock, &place, waiter))
+        if (slice_equal(waiter->owner, owner)) return true;
+    return false;
+}
+
+/* Who gets it: a waiter (then it leaves the queue), or a lease that does not wait. */
+static bool successor(struct lock *lock, struct slice to, const struct holder_row *holder,
+                      struct lock_request *request, bool *waits)
+{
+    struct lease_row lease;
+    uint64_t id = lease_from_text(to);
+    *waits = true;
+    bool known = id && lease_get(lock->apply, id, &lease) && lease_is_clients(&lease);
+    if (known && lock_awaited_by(lock, id, request)) return true;
+    if (!known || id == holder->lease) return waiter_named(lock, to, request);
+    *waits = false;
+    *request = (struct lock_request){.mode = holder->mode,
+                                     .permits = holder->permits,
+                                     .limit = lock->row.limit,
+                                     .lease = id,
+                                     .owner = lease.owner,
+                                     .delay_ms = holder->delay_ms};
+    return true;
+}
+
+void lock_transfer(struct apply *apply, const void *arguments)
+{
+    const struct transfer_args *args = arguments;
+    struct lock lock;
+    struct holder_row holder, other;
+    struct lock_request request;
+    bool waits;
+    lock_load(&lock, apply, args->name);
+    if (!lock_holder(&lock, args->token, &holder)) {
+        apply_answer(apply, OUTCOME_STALE_TOKEN, &lock_held_record, lock_facts(&lock, 0));
+    } else if (!successor(&lock, args->to, &holder, &request, &waits) || request.upgrades) {
+        apply_answer(apply, OUTCOME_WAITER_NOT_FOUND, &lock_held_record, lock_facts(&lock, 0));
+    } else if (!lock_fits(&lock, &request, &holder) ||
+               (request.lease && lock_held_by(&lock, request.lease, &other))) {
+        apply_answer_detail(apply, OUTCOME_MODE_CONFLICT, &lock_held_record, lock_facts(&lock, 0),
+                            SLICE("the one it should go to does not fit beside the other holders"));
+    } else {
+        if (waits) lock_dequeue(&lock, &request);
+        lock_end_holder(&lock, &holder, END_TRANSFERRED, slice_of(NULL, 0));
+        lock_grant(&lock, &request);
+        CHECK(lock_holder(&lock, apply->index, &holder));
+        apply_answer(apply, OUTCOME_OK, &lock_grant_record, lock_granted(&lock, &holder, 0));
+        lock_advance(&lock);
+        lock_save(&lock);
+    }
+}
+
+/* --- break --- */
+
+struct break_args {
+    struct slice name, reason;
+};
+#define BREAK(member) .offset = offsetof(struct break_args, member), .name = #member
+static const struct field break_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .flags = FIELD_REQUIRED,
+     BREAK(name),
+     .max = 255,
+     .about = "of the lock"},
+    {.number = 2, .type = FIELD_TEXT, BREAK(reason), .max = 255, .about = "why, for the history"},
+};
+const struct record lock_break_record = RECORD("lock_break", break_args, break_fields);
+
+struct broken {
+    struct slice name;
+    uint64_t ended;
+};
+static const struct field broken_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .offset = offsetof(struct broken, name),
+     .name = "name",
+     .about = "of the lock"},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct broken, ended),
+     .name = "ended",
+     .about = "how many held it"},
+};
+const struct record lock_broken_record = RECORD("lock_broken", broken, broken_fields);
+
+static void end_delay(struct lock *lock)
+{
+    uint64_t delay = lock->row.delay;
+    lock->row.delay = 0;
+    lock->changed = true;
+    if (delay)
+        lease_detach(lock->apply, delay, LOCK_CODE,
+                     lock_what(lock->apply, lock->name, 'd', slice_of(NULL, 0)));
+}
+
+void lock_break(struct apply *apply, const void *arguments)
+{
+    const struct break_args *args = arguments;
+    struct lock lock;
+    struct holder_row holder;
+    lock_load(&lock, apply, args->name);
+    if (!lock.row.holders && !lock.row.delay) {
+        apply_answer(apply, OUTCOME_LOCK_NOT_HELD, &lock_held_record, lock_facts(&lock, 0));
+        return;
+    }
+    struct broken *result = arena_alloc(apply->arena, sizeof *result);
+    *result = (struct broken){args->name, lock.row.holders};
+    while (lock_next_holder(&lock, 0, &holder)) lock_end_holder(&lock, &holder, END_BROKEN, args->reason);
+    end_delay(&lock);
+    apply_answer(apply, OUTCOME_OK, &lock_broken_record, result);
+    lock_advance(&lock);
+    lock_save(&lock);
+}
