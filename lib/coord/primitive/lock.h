@@ -1,21 +1,25 @@
 /* Locks (api.md 3): what their files share. lock.c: commands and table; lock_queue.c: grants, ends, waits;
- * lock_row.c: rows; lock_view.c: queries and facts.
+ * lock_operator.c: transfer and break; lock_row.c: rows; lock_view.c: queries and facts.
  *
- * Rows
- *   KEY_LOCK name                   -> lock_row
- *   KEY_LOCK_HOLDER name 0 token    -> holder_row
- *   KEY_LOCK_WAITER name 0 place    -> waiter_row; a place is: 0 for an upgrade or 1, 255 - priority, entry
- * index KEY_LOCK_KEPT index name        -> nothing: every lock row once, for the forgetting of idle ones;
- * KEY_LOCK_KEPT alone -> their number Attachments to leases: name 0 'h' token, name 0 'w' place, name 0 'd'
- * (delay). Waits: name 0 place.
+ * Rows:
+ *     KEY_LOCK name                 -> lock_row
+ *     KEY_LOCK_HOLDER name 0 token  -> holder_row
+ *     KEY_LOCK_WAITER name 0 place  -> waiter_row
+ *     KEY_LOCK_KEPT index name      -> nothing: every lock row once, for the forgetting of idle ones
+ *     KEY_LOCK_KEPT                 -> how many there are
  *
- * Invariants
- *  1. The token of a holder is the index of the entry that granted; one entry grants a lock at most once
- * (others go by pulse).
- *  2. Holders fit each other: one exclusive, or shared ones, or permits whose sum is `used` <= limit.
- *  3. Nobody is granted out of the queue's order but by a transfer; the first waiter is not grantable unless
- * a pulse is wanted.
- *  4. Every holder's lease exists and has the attachment; a waiter's lease (or session) likewise. */
+ * A place is 10 bytes: 0 for an upgrade or else 1, 255 - priority, index of the entry that queued.
+ * On leases hang (name 0 'h' token), (name 0 'w' place), (name 0 'd') for the delay; waits are (name 0 'w'
+ * place).
+ *
+ * Invariants:
+ *
+ * 1. A holder's token is the index of the entry that granted; one entry grants a lock at most once, others
+ *    go by pulse.
+ * 2. Holders fit each other: one exclusive, or shared ones, or permits whose sum `used` is at most `limit`.
+ * 3. Nobody is granted out of the queue's order but by a transfer. The first waiter does not fit, unless a
+ *    pulse is wanted.
+ * 4. Every holder's lease exists and has the attachment; a waiter's lease (or session) likewise. */
 #ifndef COORDD_COORD_PRIMITIVE_LOCK_H
 #define COORDD_COORD_PRIMITIVE_LOCK_H
 
