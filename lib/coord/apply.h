@@ -35,6 +35,7 @@ struct apply {
     struct lease_change *lease_changes, **lease_changes_end;
     uint64_t answered_index;  /* internal: the own index was answered or waits */
     uint64_t pulse_count;     /* internal: pulses wanted in this entry */
+    uint64_t lease_count;     /* leases begun in this entry */
     struct renewal *renewals; /* RENEWAL */
     size_t renewal_count;
 };

@@ -9,7 +9,7 @@
 #include "base/map.h"
 #include "base/memory.h"
 
-enum { STORM = 1000 /* leases due within a second, from which on they are spread */ };
+enum { STORM = 500 /* leases due within a second of the clock, from which on they are spread */ };
 
 struct timed_lease {
     uint64_t lease, ttl_ms, generation;

@@ -81,7 +81,7 @@ bool duration_from_text(struct slice text, uint64_t *ms)
 uint64_t lease_from_text(struct slice text)
 {
     uint64_t lease = 0;
-    if (text.size < 2 || text.size > 16 || text.data[0] != 'L' || text.data[1] == '0') return 0;
+    if (text.size < 2 || text.size > 17 || text.data[0] != 'L' || text.data[1] == '0') return 0;
     for (size_t i = 1; i < text.size; i++) {
         uint8_t c = text.data[i];
         if (c >= '0' && c <= '9')

@@ -257,7 +257,7 @@ static void durations_and_leases_read_as_people_write_them(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(duration_from_text(slice_text(bad[i]), &ms));
     assert_int_equal(lease_from_text(SLICE("L32c00")), 0x32c00);
-    static const char *const not_leases[] = {"",    "L", "L0", "L0a", "LA", "32c00", "L1234567890abcdef",
+    static const char *const not_leases[] = {"",    "L", "L0", "L0a", "LA", "32c00", "L1234567890abcdef0",
                                              "L12x"};
     for (size_t i = 0; i < sizeof not_leases / sizeof *not_leases; i++)
         assert_int_equal(lease_from_text(slice_text(not_leases[i])), 0);

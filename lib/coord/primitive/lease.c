@@ -69,18 +69,14 @@ static void delete_row(struct apply *apply, uint64_t lease)
 uint64_t lease_start(struct apply *apply, enum lease_kind kind, uint64_t ttl_ms, struct slice owner,
                      struct slice meta)
 {
-    struct lease_row row = {.id = apply->index << 8,
+    CHECK(apply->lease_count >> LEASE_ENTRY_BITS == 0);
+    struct lease_row row = {.id = apply->index << LEASE_ENTRY_BITS | apply->lease_count++,
                             .ttl_ms = ttl_ms,
                             .generation = apply->index,
                             .kind = kind,
                             .created_ms = apply->time_ms,
                             .owner = owner,
                             .meta = meta};
-    struct slice taken;
-    for (struct key key = lease_key(row.id); rows_get(apply->rows, key_slice(&key), &taken);
-         key = lease_key(row.id))
-        row.id++;
-    CHECK(row.id >> 8 == apply->index);
     put_row(apply, &row);
     return row.id;
 }
@@ -112,16 +108,26 @@ static bool first_attachment(struct apply *apply, uint64_t lease, struct slice *
 
 enum { ATTACHMENT_HEAD = 10 /* kind, lease, primitive code */ };
 
-void lease_end(struct apply *apply, uint64_t lease, enum end_reason reason)
+static void tell_attachments(struct apply *apply, uint64_t lease, enum end_reason reason)
 {
     struct slice key;
-    delete_row(apply, lease);
     while (first_attachment(apply, lease, &key)) {
         const struct primitive *primitive = primitive_by_code(key.data[ATTACHMENT_HEAD - 1]);
         CHECK(primitive && primitive->lease_ended);
         rows_delete(apply->rows, key);
         primitive->lease_ended(apply, lease, slice_skip(key, ATTACHMENT_HEAD), reason);
     }
+}
+
+void lease_end_all(struct apply *apply, const uint64_t *leases, size_t count, enum end_reason reason)
+{
+    for (size_t i = 0; i < count; i++) delete_row(apply, leases[i]);
+    for (size_t i = 0; i < count; i++) tell_attachments(apply, leases[i], reason);
+}
+
+void lease_end(struct apply *apply, uint64_t lease, enum end_reason reason)
+{
+    lease_end_all(apply, &lease, 1, reason);
 }
 
 void lease_attach(struct apply *apply, uint64_t lease, uint8_t primitive, struct slice what)
@@ -141,7 +147,7 @@ void lease_detach(struct apply *apply, uint64_t lease, uint8_t primitive, struct
     if (!first_attachment(apply, lease, &left)) delete_row(apply, lease);
 }
 
-void lease_each_attachment(struct apply *apply, uint64_t lease,
+void lease_each_attachment(struct apply *apply, uint64_t lease, size_t max,
                            void (*each)(struct apply *apply, uint8_t primitive, struct slice what,
                                         void *context),
                            void *context)
@@ -150,7 +156,7 @@ void lease_each_attachment(struct apply *apply, uint64_t lease,
     key_number(&prefix, lease);
     struct key from = prefix;
     struct slice key, value;
-    while (rows_seek(apply->rows, key_slice(&from), &key, &value) &&
+    while (max-- && rows_seek(apply->rows, key_slice(&from), &key, &value) &&
            slice_starts_with(key, key_slice(&prefix))) {
         key = arena_copy(apply->arena, key);
         each(apply, key.data[ATTACHMENT_HEAD - 1], slice_skip(key, ATTACHMENT_HEAD), context);
@@ -178,7 +184,8 @@ bool lease_is_clients(const struct lease_row *row)
 
 enum outcome lease_missing(const struct apply *apply, uint64_t lease)
 {
-    return lease >> 8 <= apply->index && lease >> 8 ? OUTCOME_LEASE_OVER : OUTCOME_LEASE_NOT_FOUND;
+    return lease >> LEASE_ENTRY_BITS <= apply->index && lease >> LEASE_ENTRY_BITS ? OUTCOME_LEASE_OVER
+                                                                                  : OUTCOME_LEASE_NOT_FOUND;
 }
 
 static void check_attachments(struct apply *apply)

@@ -8,7 +8,8 @@ enum {
     LEASE_TTL_MIN_MS = 500,
     LEASE_TTL_MAX_MS = 24 * 3600 * 1000,
     LEASE_TTL_DEFAULT_MS = 30 * 1000,
-    LEASE_BATCH_MAX = 10000
+    LEASE_BATCH_MAX = 10000,
+    LEASE_ENTRY_BITS = 20
 };
 
 enum lease_kind {
@@ -19,7 +20,7 @@ enum lease_kind {
 };
 
 struct lease_row {
-    uint64_t id; /* entry index << 8 | number within the entry: never 0, never reused */
+    uint64_t id; /* entry index << LEASE_ENTRY_BITS | number within the entry: never 0, never reused */
     uint64_t ttl_ms, generation, kind, created_ms;
     struct slice owner, meta;
 };
@@ -33,6 +34,8 @@ bool lease_get(struct apply *apply, uint64_t lease,
 void lease_touch(struct apply *apply, uint64_t lease);
 /* Ends it: everything attached is told (primitive.lease_ended), in the order of attachment keys. */
 void lease_end(struct apply *apply, uint64_t lease, enum end_reason reason);
+/* Several as one: none of them is there any more when the first thing that hangs on any of them is told. */
+void lease_end_all(struct apply *apply, const uint64_t *leases, size_t count, enum end_reason reason);
 
 /* Hangs (primitive, what) on the lease; `what` is the primitive's own key for it, at most 300 bytes. */
 void lease_attach(struct apply *apply, uint64_t lease, uint8_t primitive, struct slice what);
@@ -68,8 +71,8 @@ void lease_check(struct rows *rows, struct arena *arena);
 enum outcome lease_missing(const struct apply *apply, uint64_t lease);
 /* A lease that clients may name: not a lock's delay, not a node's session. */
 bool lease_is_clients(const struct lease_row *row);
-/* Calls `each` for everything that hangs on the lease, in order of their keys. */
-void lease_each_attachment(struct apply *apply, uint64_t lease,
+/* Calls `each` for what hangs on the lease, in order of their keys, at most `max`. */
+void lease_each_attachment(struct apply *apply, uint64_t lease, size_t max,
                            void (*each)(struct apply *apply, uint8_t primitive, struct slice what,
                                         void *context),
                            void *context);

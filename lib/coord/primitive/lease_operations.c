@@ -4,6 +4,8 @@
 #include "base/check.h"
 #include "coord/key.h"
 
+enum { HOLDS_MAX = 100 /* looked at in one answer */, SCANNED_MAX = 10000 };
+
 /* The lease a client named, or the answer that there is none. */
 static bool named(struct apply *apply, uint64_t lease, struct lease_row *row)
 {
@@ -77,7 +79,7 @@ static const struct field lease_result_fields[] = {
      .type = FIELD_UINT,
      .offset = offsetof(struct lease_result, waiters),
      .name = "waiters",
-     .about = "how many wait for what it holds"},
+     .about = "how many wait for what it holds (its first 100 holds)"},
     {.number = 6,
      .type = FIELD_JSON,
      .offset = offsetof(struct lease_result, meta),
@@ -141,7 +143,7 @@ static void renewed(struct apply *apply, const void *arguments, const struct ren
         return;
     }
     struct lease_result *result = result_of(apply, &row);
-    lease_each_attachment(apply, row.id, count_waiters, &result->waiters);
+    lease_each_attachment(apply, row.id, HOLDS_MAX, count_waiters, &result->waiters);
     apply_answer(apply, OUTCOME_OK, &lease_result_record, result);
 }
 
@@ -303,13 +305,11 @@ static const struct field lease_view_fields[] = {
 };
 static const struct record lease_view_record = RECORD("lease_view", lease_view, lease_view_fields);
 
-enum { HOLDS_MAX = 100 };
-
 static void add_hold(struct apply *apply, uint8_t primitive, struct slice what, void *context)
 {
     struct list *holds = context;
     const struct primitive *whose = primitive_by_code(primitive);
-    if (whose && whose->path && holds->count < HOLDS_MAX)
+    if (whose && whose->path)
         ((struct hold_item *)holds->items)[holds->count++].path = whose->path(apply, what);
 }
 
@@ -323,7 +323,7 @@ static void view(struct apply *apply, const struct lease_row *row, struct lease_
                                 .owner = row->owner,
                                 .meta = row->meta};
     view->holds.items = arena_alloc(apply->arena, HOLDS_MAX * sizeof(struct hold_item));
-    lease_each_attachment(apply, row->id, add_hold, &view->holds);
+    lease_each_attachment(apply, row->id, HOLDS_MAX, add_hold, &view->holds);
 }
 
 static void get(struct apply *apply, const void *arguments)
@@ -395,13 +395,14 @@ static void list(struct apply *apply, const void *arguments)
     struct lease_row row;
     result->leases.items = views;
     result->revision = apply->index;
+    size_t scanned = 0;
     for (uint64_t last = args->cursor; lease_next(apply->rows, apply->arena, last, &row); last = row.id) {
-        if (!lease_is_clients(&row) || !slice_starts_with(row.owner, args->prefix)) continue;
-        if (result->leases.count == args->limit) {
-            result->cursor = views[args->limit - 1].lease;
+        if (result->leases.count == args->limit || scanned++ == SCANNED_MAX) {
+            result->cursor = last;
             break;
         }
-        view(apply, &row, &views[result->leases.count++]);
+        if (lease_is_clients(&row) && slice_starts_with(row.owner, args->prefix))
+            view(apply, &row, &views[result->leases.count++]);
     }
     apply_answer(apply, OUTCOME_OK, &list_result_record, result);
 }
@@ -435,12 +436,17 @@ static void expire(struct apply *apply, const void *arguments)
     const struct lease_expire_args *args = arguments;
     apply_answer(apply, OUTCOME_OK, NULL, NULL);
     if (args->term != apply->term) return;
+    uint64_t *over = arena_alloc(apply->arena, args->items.count * sizeof *over);
+    size_t count = 0;
     for (size_t i = 0; i < args->items.count; i++) {
         const struct lease_expire_item *item = &((const struct lease_expire_item *)args->items.items)[i];
         struct lease_row row;
-        if (lease_get(apply, item->lease, &row) && row.generation == item->generation)
-            lease_end(apply, item->lease, END_EXPIRED);
+        bool again = false;
+        for (size_t k = 0; k < count; k++) again |= over[k] == item->lease;
+        if (!again && lease_get(apply, item->lease, &row) && row.generation == item->generation)
+            over[count++] = item->lease;
     }
+    lease_end_all(apply, over, count, END_EXPIRED);
 }
 
 static const struct field session_fields[] = {

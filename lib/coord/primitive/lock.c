@@ -160,8 +160,15 @@ static bool mode_agrees(struct lock *lock, const struct lock_request *request)
     return false;
 }
 
-static bool has_room(struct lock *lock)
+/* A wait needs somebody who listens: the lease it names, or the session of the process that has the client.
+ */
+static bool can_wait(struct lock *lock, const struct lock_request *request)
 {
+    struct lease_row session;
+    if (!request->lease && request->origin && !lease_get(lock->apply, request->origin, &session)) {
+        apply_answer(lock->apply, OUTCOME_WAIT_BROKEN_OFF, NULL, NULL);
+        return false;
+    }
     if (lock->row.waiters < LOCK_WAITERS_MAX) return true;
     refuse(lock, OUTCOME_TOO_MANY_WAITERS, 0);
     return false;
@@ -171,6 +178,7 @@ static bool has_room(struct lock *lock)
  * given up. */
 static void queue_up(struct lock *lock, const struct lock_request *request)
 {
+    if (!can_wait(lock, request)) return;
     lock_enqueue(lock, request);
     lock_advance(lock);
     if (lock->apply->answered_index != lock->apply->index) apply_waits(lock->apply);
@@ -185,38 +193,47 @@ static uint64_t position_of(struct lock *lock, const struct lock_request *waiter
     return 0;
 }
 
-/* The lease holds it already: the same again, a downgrade in place, or an upgrade. */
-static void acquire_again(struct lock *lock, struct lock_request *request, struct holder_row *holder,
-                          const struct acquire_args *args)
+static bool asks_for_less(const struct lock_request *request, const struct holder_row *holder)
 {
-    bool less = request->mode == LOCK_SEMAPHORE
-                    ? request->permits < holder->permits
-                    : request->mode == LOCK_SHARED && holder->mode == LOCK_EXCLUSIVE;
+    if (request->mode == LOCK_SEMAPHORE) return request->permits < holder->permits;
+    return request->mode == LOCK_SHARED && holder->mode == LOCK_EXCLUSIVE;
+}
+
+/* The lease holds as much already: the same token again, or a downgrade in place. A nested (reentrant)
+ * request never takes away from the outer one. */
+static bool serve_from_hold(struct lock *lock, const struct lock_request *request, struct holder_row *holder,
+                            bool reentrant)
+{
     bool same = request->mode == holder->mode && request->permits == holder->permits;
-    if (same || less) {
-        if (same && args->reentrant) holder->count++;
+    bool less = asks_for_less(request, holder);
+    if (!same && !less) return false;
+    if (reentrant) {
+        holder->count++;
+    } else if (less) {
         lock->row.used -= holder->permits - request->permits;
         lock->row.mode = holder->mode = request->mode;
         holder->permits = request->permits;
-        lock_put_holder(lock, holder);
-        apply_answer(lock->apply, OUTCOME_OK, &lock_grant_record, lock_granted(lock, holder, 0));
-        if (less) lock_advance(lock);
-        return;
     }
+    if (reentrant || less) lock_put_holder(lock, holder);
+    apply_answer(lock->apply, OUTCOME_OK, &lock_grant_record, lock_granted(lock, holder, 0));
+    lock_advance(lock);
+    return true;
+}
+
+static void upgrade(struct lock *lock, struct lock_request *request, const struct holder_row *holder,
+                    bool wait)
+{
     struct lock_request first;
     struct slice place = {0};
     request->upgrades = holder->token;
-    if (lock_next_waiter(lock, &place, &first) && first.upgrades) {
+    if (lock_next_waiter(lock, &place, &first) && first.upgrades)
         apply_answer_detail(lock->apply, OUTCOME_DEADLOCK, &lock_held_record, lock_facts(lock, 0),
                             SLICE("another holder waits for its upgrade already; each would wait for the "
                                   "other: release and take it anew"));
-        return;
-    }
-    if (!lock_fits(lock, request, holder) && !args->wait_ms) {
+    else if (!wait && !lock_fits(lock, request, holder))
         refuse(lock, OUTCOME_LOCK_HELD, 0);
-        return;
-    }
-    if (has_room(lock)) queue_up(lock, request);
+    else
+        queue_up(lock, request);
 }
 
 /* The lease waits for it already: the newer request takes the place over, or a new place when it asks for
@@ -244,27 +261,46 @@ static void acquire_new(struct lock *lock, struct lock_request *request, bool wa
 {
     if (lock_fits(lock, request, NULL) && lock_is_first(lock, request))
         lock_grant(lock, request);
-    else if (!wait)
-        refuse(lock, OUTCOME_LOCK_HELD, 0);
-    else if (has_room(lock))
+    else if (wait)
         queue_up(lock, request);
+    else
+        refuse(lock, OUTCOME_LOCK_HELD, 0);
+}
+
+/* By a lease that the client named: it may hold the lock, or wait for it, or both (an upgrade). While one
+ * wait is replaced by another the lease may have nothing else hanging on it: `guard` keeps it alive until the
+ * end. */
+static void acquire_by_lease(struct lock *lock, struct lock_request *request, const struct acquire_args *args)
+{
+    struct apply *apply = lock->apply;
+    struct slice guard = lock_what(apply, lock->name, 'g', slice_of(NULL, 0));
+    struct holder_row holder;
+    struct lock_request waiter;
+    bool holds = lock_held_by(lock, args->lease, &holder), wait = args->wait_ms > 0;
+    if (holds && serve_from_hold(lock, request, &holder, args->reentrant)) return;
+    lease_attach(apply, args->lease, LOCK_CODE, guard);
+    bool waits = lock_awaited_by(lock, args->lease, &waiter);
+    if (!waits || !take_over(lock, request, &waiter, wait)) {
+        if (holds)
+            upgrade(lock, request, &holder, wait);
+        else
+            acquire_new(lock, request, wait);
+        lock_advance(lock); /* a place that was given up may let the next one through */
+    }
+    lease_detach(apply, args->lease, LOCK_CODE, guard);
 }
 
 static void acquire(struct apply *apply, const void *arguments)
 {
     const struct acquire_args *args = arguments;
     struct lock lock;
-    struct holder_row holder;
-    struct lock_request waiter, request = request_of(apply, args);
+    struct lock_request request = request_of(apply, args);
     if (!sensible(apply, args) || (args->lease && !lease_usable(apply, args->lease))) return;
     if (args->lease) lease_touch(apply, args->lease);
     lock_load(&lock, apply, args->name);
     if (!mode_agrees(&lock, &request)) return;
-    if (args->lease && lock_awaited_by(&lock, args->lease, &waiter)) {
-        if (take_over(&lock, &request, &waiter, args->wait_ms > 0)) return;
-    }
-    if (args->lease && lock_held_by(&lock, args->lease, &holder))
-        acquire_again(&lock, &request, &holder, args);
+    if (args->lease)
+        acquire_by_lease(&lock, &request, args);
     else
         acquire_new(&lock, &request, args->wait_ms > 0);
     lock_save(&lock);

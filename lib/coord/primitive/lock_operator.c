@@ -79,9 +79,9 @@ void lock_transfer(struct apply *apply, const void *arguments)
         apply_answer_detail(apply, OUTCOME_MODE_CONFLICT, &lock_held_record, lock_facts(&lock, 0),
                             SLICE("the one it should go to does not fit beside the other holders"));
     } else {
-        if (waits) lock_dequeue(&lock, &request);
         lock_end_holder(&lock, &holder, END_TRANSFERRED, slice_of(NULL, 0));
         lock_grant(&lock, &request);
+        if (waits) lock_dequeue(&lock, &request); /* after the grant: it may be all that hangs on its lease */
         CHECK(lock_holder(&lock, apply->index, &holder));
         apply_answer(apply, OUTCOME_OK, &lock_grant_record, lock_granted(&lock, &holder, 0));
         lock_advance(&lock);

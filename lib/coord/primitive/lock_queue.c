@@ -3,6 +3,8 @@
 
 #include "base/check.h"
 
+enum { GRANTS_MAX = 1000 /* leases that one entry starts; further grants go by pulse */ };
+
 /* Would it fit beside the present holders (but for `without`, which it replaces)? */
 bool lock_fits(const struct lock *lock, const struct lock_request *request, const struct holder_row *without)
 {
@@ -110,6 +112,20 @@ static void end_upgrade(struct lock *lock, uint64_t token, enum end_reason reaso
                         lease_over ? OUTCOME_LEASE_OVER : OUTCOME_WAIT_BROKEN_OFF, NULL, NULL);
 }
 
+/* Two holders that expire one after the other: the lock stays free for the longer of their delays, from now.
+ */
+static void begin_delay(struct lock *lock, uint64_t delay_ms)
+{
+    struct apply *apply = lock->apply;
+    struct slice what = lock_what(apply, lock->name, 'd', slice_of(NULL, 0));
+    struct lease_row running;
+    uint64_t before = lock->row.delay;
+    if (before && lease_get(apply, before, &running) && running.ttl_ms > delay_ms) delay_ms = running.ttl_ms;
+    lock->row.delay = lease_start(apply, LEASE_DELAY, delay_ms, SLICE("lock-delay"), slice_of(NULL, 0));
+    lease_attach(apply, lock->row.delay, LOCK_CODE, what);
+    if (before) lease_detach(apply, before, LOCK_CODE, what);
+}
+
 void lock_end_holder(struct lock *lock, const struct holder_row *holder, enum end_reason reason,
                      struct slice detail)
 {
@@ -119,11 +135,7 @@ void lock_end_holder(struct lock *lock, const struct holder_row *holder, enum en
     end_upgrade(lock, holder->token, reason);
     detach_holder(lock, holder);
     remember(lock, holder, reason, detail);
-    if (reason != END_EXPIRED || !holder->delay_ms || lock->row.delay) return;
-    lock->row.delay =
-        lease_start(lock->apply, LEASE_DELAY, holder->delay_ms, SLICE("lock-delay"), slice_of(NULL, 0));
-    lease_attach(lock->apply, lock->row.delay, LOCK_CODE,
-                 lock_what(lock->apply, lock->name, 'd', slice_of(NULL, 0)));
+    if (reason == END_EXPIRED && holder->delay_ms) begin_delay(lock, holder->delay_ms);
 }
 
 /* An upgrade keeps what hangs on its lease: the hold is replaced, not ended. */
@@ -137,7 +149,9 @@ static void replace_hold(struct lock *lock, const struct holder_row *old)
 static bool first_grantable(struct lock *lock, struct lock_request *first, struct holder_row *replaced)
 {
     struct slice place = {0};
+    struct lease_row lease;
     if (!lock->row.waiters || !lock_next_waiter(lock, &place, first)) return false;
+    if (first->lease && !lease_get(lock->apply, first->lease, &lease)) return false; /* about to leave */
     if (first->upgrades) CHECK(lock_holder(lock, first->upgrades, replaced));
     return lock_fits(lock, first, first->upgrades ? replaced : NULL);
 }
@@ -148,11 +162,11 @@ void lock_advance(struct lock *lock)
     struct lock_request first;
     struct holder_row replaced;
     if (!first_grantable(lock, &first, &replaced)) return;
-    if (lock->row.token < lock->apply->index) {
+    if (lock->row.token < lock->apply->index && lock->apply->lease_count < GRANTS_MAX) {
         struct holder_row old = replaced;
-        lock_dequeue(lock, &first);
         if (first.upgrades) replace_hold(lock, &old);
         lock_grant(lock, &first);
+        lock_dequeue(lock, &first); /* after the grant: it may be all that hangs on its lease */
         if (first.upgrades) detach_holder(lock, &old);
         if (!first_grantable(lock, &first, &replaced)) return;
     }
@@ -192,7 +206,8 @@ void lock_lease_ended(struct apply *apply, uint64_t lease, struct slice what, en
     } else {
         CHECK(lock_waiter_at(&lock, rest, &waiter));
         lock_dequeue(&lock, &waiter);
-        if (waiter.answer_index) apply_answer_to(apply, waiter.answer_index, OUTCOME_LEASE_OVER, NULL, NULL);
+        enum outcome outcome = waiter.lease ? OUTCOME_LEASE_OVER : OUTCOME_WAIT_BROKEN_OFF;
+        if (waiter.answer_index) apply_answer_to(apply, waiter.answer_index, outcome, NULL, NULL);
     }
     lock_advance(&lock);
     lock_save(&lock);

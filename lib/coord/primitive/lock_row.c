@@ -97,6 +97,11 @@ static void set_kept_count(struct apply *apply, uint64_t count)
     rows_put(apply->rows, key_slice(&key), key_slice(&value));
 }
 
+static bool is_idle(const struct lock_row *row)
+{
+    return !row->holders && !row->waiters && !row->delay;
+}
+
 /* Second chance: of the oldest, one in use goes to the back, an idle one goes away. True when one went. */
 static bool forget_oldest(struct apply *apply)
 {
@@ -109,7 +114,7 @@ static bool forget_oldest(struct apply *apply)
     struct key of_lock = lock_key(name);
     CHECK(row_get(apply, key_slice(&of_lock), &row_record, &row));
     rows_delete(apply->rows, key);
-    if (!row.holders && !row.waiters && !row.delay) {
+    if (is_idle(&row)) {
         rows_delete(apply->rows, key_slice(&of_lock));
         return true;
     }
@@ -120,14 +125,22 @@ static bool forget_oldest(struct apply *apply)
     return false;
 }
 
+/* A few looks at a time: each new lock and each that becomes idle pays for the forgetting of others. */
+static void forget_surplus(struct apply *apply, uint64_t count)
+{
+    uint64_t before = count;
+    for (int look = 0; look < 4 && count > LOCK_KEPT_MAX; look++) count -= forget_oldest(apply);
+    if (count != before) set_kept_count(apply, count);
+}
+
 static void keep(struct lock *lock)
 {
     struct key key = kept_key(lock->apply->index, lock->name);
     lock->row.kept_index = lock->apply->index;
     rows_put(lock->apply->rows, key_slice(&key), slice_of(NULL, 0));
     uint64_t count = kept_count(lock->apply) + 1;
-    for (int look = 0; look < 4 && count > LOCK_KEPT_MAX; look++) count -= forget_oldest(lock->apply);
     set_kept_count(lock->apply, count);
+    forget_surplus(lock->apply, count);
 }
 
 void lock_load(struct lock *lock, struct apply *apply, struct slice name)
@@ -148,6 +161,7 @@ void lock_save(struct lock *lock)
     row->revision = lock->apply->index;
     struct key key = lock_key(lock->name);
     row_put(lock->apply, key_slice(&key), &row_record, row);
+    if (is_idle(row)) forget_surplus(lock->apply, kept_count(lock->apply));
 }
 
 /* --- holders --- */

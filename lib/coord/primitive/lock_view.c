@@ -293,7 +293,7 @@ static const struct field view_fields[] = {
 };
 const struct record lock_view_record = RECORD("lock_view", lock_view, view_fields);
 
-enum { SHOWN_MAX = 1000 };
+enum { SHOWN_MAX = 1000, SCANNED_MAX = 10000 };
 
 static size_t shown(uint64_t count)
 {
@@ -442,7 +442,8 @@ void lock_list(struct apply *apply, const void *arguments)
     struct list_result *result = arena_alloc(apply->arena, sizeof *result);
     struct list_item *items = arena_alloc(apply->arena, args->limit * sizeof *items);
     struct key from = key_of(KEY_LOCK);
-    struct slice name;
+    struct slice name, before = {0};
+    size_t scanned = 0;
     bool paged = args->cursor.size && slice_compare(args->cursor, args->prefix) >= 0;
     key_bytes(&from, paged ? args->cursor : args->prefix);
     if (paged) key_byte(&from, 0);
@@ -451,11 +452,12 @@ void lock_list(struct apply *apply, const void *arguments)
     while (next_name(apply, &from, args->prefix, &name)) {
         struct lock lock;
         lock_load(&lock, apply, name);
-        if (args->held && !lock.row.holders) continue;
-        if (result->locks.count == args->limit) {
-            result->cursor = items[args->limit - 1].name;
+        if (result->locks.count == args->limit || scanned++ == SCANNED_MAX) {
+            result->cursor = before;
             break;
         }
+        before = name;
+        if (args->held && !lock.row.holders) continue;
         items[result->locks.count++] = (struct list_item){
             name, lock.row.mode, lock.row.token, lock.row.holders, lock.row.waiters, lock.row.revision};
     }
