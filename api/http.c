@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -160,10 +161,10 @@ static void drain(struct loop *loop)
         1; /* h2o's own call also starts a timer for HTTP/2, which we do not speak */
     accept_stop(loop);
     on_wake(loop->wake, NULL);
+    hold_refuse_all(loop);
     connections_shut(loop, false);
     while (loop->connection_count && boottime_ms() < until_ms) pass(loop, DRAIN_PASS_MS);
     if (!loop->connection_count) return;
-    hold_give_up(loop);
     connections_shut(loop, true);
     until_ms += DRAIN_FORCED_MS;
     while (loop->connection_count && boottime_ms() < until_ms) pass(loop, DRAIN_PASS_MS);
@@ -225,7 +226,10 @@ static struct addrinfo *resolve(const char *listen, char *error, size_t error_si
     char host[256];
     const char *colon = strrchr(listen, ':');
     size_t size = colon ? (size_t)(colon - listen) : 0;
-    if (!colon || size >= sizeof host || !colon[1]) {
+    bool port = colon && colon[1] && strlen(colon + 1) <= 5 &&
+                strspn(colon + 1, "0123456789") == strlen(colon + 1) &&
+                strtoul(colon + 1, NULL, 10) <= 65535; /* getaddrinfo takes 99999 for 34463 */
+    if (!port || size >= sizeof host) {
         snprintf(error, error_size, "listen address %s is not HOST:PORT", listen);
         return NULL;
     }
@@ -293,6 +297,21 @@ static void free_api(struct api *api)
     free(api);
 }
 
+/* Descriptors for connections, raising the process's limit when it may be raised: some are needed for the
+ * rest, and a kernel that has none left for accept() makes the loop spin. */
+static size_t possible_connections(size_t wanted)
+{
+    enum { RESERVED = 64 };
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit)) return wanted;
+    if (limit.rlim_cur < wanted + RESERVED && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = wanted + RESERVED < limit.rlim_max ? wanted + RESERVED : limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) || getrlimit(RLIMIT_NOFILE, &limit)) return 1;
+    }
+    if (limit.rlim_cur >= wanted + RESERVED) return wanted;
+    return limit.rlim_cur > 2 * RESERVED ? limit.rlim_cur - RESERVED : limit.rlim_cur / 2;
+}
+
 static struct api *make_api(const struct api_settings *settings)
 {
     struct api *api = memory_new(sizeof *api);
@@ -306,12 +325,13 @@ static struct api *make_api(const struct api_settings *settings)
     api->loop_count = settings->threads ? settings->threads : 1;
     api->loops = memory_new(api->loop_count * sizeof *api->loops);
     api->metrics = memory_new(api->loop_count * sizeof *api->metrics);
+    size_t connections = possible_connections(settings->connections_max) / api->loop_count;
     for (unsigned i = 0; i < api->loop_count; i++) {
         struct loop *loop = &api->loops[i];
         loop->metrics = api->metrics[i] = metrics_new(api->routes);
         loop->api = api;
-        loop->connections_max = settings->connections_max / api->loop_count;
-        if (!loop->connections_max) loop->connections_max = 1;
+        loop->connections_max = connections ? connections : 1;
+        metric_set(&loop->metrics->connections_max, loop->connections_max);
         loop->calls_max = HTTP_CALLS_MAX / api->loop_count;
         loop->waiting_max = HTTP_WAITING_MAX / api->loop_count;
     }

@@ -134,8 +134,8 @@ int on_request(h2o_handler_t *handler, h2o_req_t *req);
 /* http_hold.c */
 void hold_request(struct loop *loop, h2o_req_t *req, const struct route *route, enum reply_form form,
                   struct call *call);
-/* What is still held is answered as if its time was up. */
-void hold_give_up(struct loop *loop);
+/* For the end, when the node has answered all that it took: what is still held never reached it. */
+void hold_refuse_all(struct loop *loop);
 void hold_expire(struct loop *loop);
 void hold_answer(struct loop *loop, struct call *calls);
 void on_hangups(h2o_socket_t *socket, const char *error);

@@ -143,11 +143,11 @@ void hold_expire(struct loop *loop)
     }
 }
 
-void hold_give_up(struct loop *loop)
+void hold_refuse_all(struct loop *loop)
 {
     for (struct connection *connection = loop->connections, *next; connection; connection = next) {
         next = connection->next;
-        if (connection->held) out_of_time(connection->held);
+        if (connection->held) end(connection->held, &(struct problem){.outcome = OUTCOME_SHUTTING_DOWN});
     }
 }
 

@@ -85,7 +85,7 @@ static void add_facts(struct header_writer *writer, const struct reply *reply)
 {
     if (reply->token) add_number(writer, HEADER_TOKEN, "", reply->token, 10);
     if (reply->lease) add_number(writer, HEADER_LEASE, "L", reply->lease, 16);
-    if (reply->revision) add_number(writer, HEADER_REVISION, "", reply->revision, 10);
+    if (reply->has_revision) add_number(writer, HEADER_REVISION, "", reply->revision, 10);
     if (reply->has_expires) add_number(writer, HEADER_EXPIRES, "", reply->expires_in_ms, 10);
     if (reply->has_age) add_number(writer, HEADER_AGE, "", reply->age_ms, 10);
     if (reply->tagged) add_number(writer, HEADER_ETAG, "\"", reply->revision, 10);
@@ -134,7 +134,7 @@ static void write_head(struct header_writer *writer, struct loop *loop, const st
     req->res.status = reply->status;
     req->res.reason = reason_of(reply->status);
     if (reply->type) req->res.content_length = body_size; /* none on a 204, which then stays persistent */
-    if (loop->draining) req->http1_is_persistent = 0;
+    if (loop->draining || reply->close) req->http1_is_persistent = 0;
     req->res.headers.size = 0;
     h2o_vector_reserve(&req->pool, &req->res.headers, HEADER_COUNT);
     if (reply->type) add_text(writer, HEADER_CONTENT_TYPE, reply->type, strlen(reply->type));

@@ -141,6 +141,7 @@ static void edge(const struct exposition *exposition)
     for (size_t i = 0; i < exposition->count; i++) {
         const struct metrics *each = exposition->all[i];
         metric_add(&sum.connections, value_of(&each->connections));
+        metric_add(&sum.connections_max, value_of(&each->connections_max));
         metric_add(&sum.accepted, value_of(&each->accepted));
         metric_add(&sum.under_way, value_of(&each->under_way));
         metric_add(&sum.waiting, value_of(&each->waiting));
@@ -151,6 +152,8 @@ static void edge(const struct exposition *exposition)
     }
     struct buffer *out = exposition->out;
     one(out, "http_connections", "gauge", "Open client connections.", value_of(&sum.connections));
+    one(out, "http_connections_max", "gauge", "How many connections may be open at once.",
+        value_of(&sum.connections_max));
     one(out, "http_connections_accepted_total", "counter", "Client connections accepted.",
         value_of(&sum.accepted));
     one(out, "http_requests_under_way", "gauge", "Requests handed to the node and not yet answered.",

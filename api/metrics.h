@@ -23,8 +23,8 @@ struct metrics {
     size_t operation_count;
     struct operation_metrics
         *operations; /* by route number; then one for pages, one for what met no operation */
-    metric connections, accepted, under_way, waiting; /* gauge, counter, gauge, gauge */
-    metric body_bytes_in, body_bytes_out, gone, undelivered;
+    metric connections, connections_max, under_way, waiting; /* gauges */
+    metric accepted, body_bytes_in, body_bytes_out, gone, undelivered;
 };
 
 struct metrics *metrics_new(const struct routes *routes);

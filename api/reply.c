@@ -105,7 +105,7 @@ static void write_plain(const struct record *shape, const void *result, struct b
 {
     const struct field *field = holders_of(shape);
     const void *holder = field ? first_holder(field, result) : NULL;
-    if (record_field(shape, SLICE("token"))) {
+    if (!field) {
         buffer_add_decimal(out, record_number(shape, result, "token"));
     } else if (holder) {
         buffer_add_decimal(out, record_number(field->record, holder, "token"));
@@ -145,6 +145,7 @@ static void set_result_headers(const struct route *route, const struct call *cal
     if (route->token) reply->token = number_at(route->token, call->result);
     if (route->lease) reply->lease = number_at(route->lease, call->result);
     if (route->revision) reply->revision = number_at(route->revision, call->result);
+    reply->has_revision |= route->revision != NULL;
     reply->has_expires = route->expires_in_ms;
     if (reply->has_expires) reply->expires_in_ms = number_at(route->expires_in_ms, call->result);
 }
@@ -157,6 +158,7 @@ struct reply reply_to_problem(const struct problem *problem, struct buffer *body
         .status = status,
         .type = "application/problem+json",
         .retry_after = status == 429 || status == 503,
+        .close = problem->outcome == OUTCOME_SHUTTING_DOWN,
         .allow = problem->allow,
     };
 }
@@ -167,13 +169,15 @@ struct reply reply_to_call(const struct route *route, const struct call *call, e
     struct reply reply = {.status = problem_facts(call->outcome)->status};
     if (reply.status < 400) {
         write_success(call, form, &reply, body);
-        reply.revision = call->revision;
-        set_result_headers(route, call, &reply);
-        reply.tagged = route->tagged;
     } else {
         struct problem problem = {call->outcome, call->detail, .shape = call->shape, .facts = call->result};
         reply = reply_to_problem(&problem, body);
-        reply.revision = call->revision;
+    }
+    reply.revision = call->revision;
+    reply.has_revision = call->revision != 0;
+    if (reply.status < 400) {
+        set_result_headers(route, call, &reply);
+        reply.tagged = route->tagged;
     }
     reply.has_age = call->stale;
     reply.age_ms = call->age_ms;

@@ -12,9 +12,10 @@ enum reply_form { REPLY_NOT_ACCEPTABLE, REPLY_JSON, REPLY_PLAIN };
 struct reply {
     int status;
     const char *type; /* NULL: no body */
-    /* headers; 0 or NULL: not sent */
+    /* headers; 0 or NULL: not sent, but where a flag says so */
     uint64_t token, lease, revision;
-    bool has_expires, has_age, tagged, retry_after;
+    bool has_revision, has_expires, has_age, tagged, retry_after;
+    bool close; /* the connection after it: the node is going */
     uint64_t expires_in_ms, age_ms;
     const char *allow;
 };

@@ -120,6 +120,7 @@ static void a_grant_tells_shells_in_headers(void **state)
     assert_int_equal(reply.token, 812);
     assert_int_equal(reply.lease, 0x32c00);
     assert_int_equal(reply.revision, 813);
+    assert_true(reply.has_revision);
     assert_true(reply.has_expires);
     assert_int_equal(reply.expires_in_ms, 30000);
     assert_false(reply.tagged || reply.has_age || reply.retry_after);
@@ -142,6 +143,8 @@ static void a_read_of_one_object_is_tagged(void **state)
     struct reply reply = reply_to_call(&route, &call, REPLY_JSON, &out);
     assert_true(reply.tagged);
     assert_int_equal(reply.revision, 7);
+    view.revision = 0;
+    assert_true(reply_to_call(&route, &call, REPLY_JSON, &out).has_revision);
     assert_true(reply.has_age);
     assert_int_equal(reply.age_ms, 12);
     assert_false(reply.has_expires);
@@ -196,6 +199,7 @@ static void retry_after_rides_with_429_and_503(void **state)
         struct reply reply =
             reply_to_problem(&(struct problem){.outcome = problem_outcome_at(i)->outcome}, &out);
         assert_int_equal(reply.retry_after, status == 429 || status == 503);
+        assert_int_equal(reply.close, problem_outcome_at(i)->outcome == OUTCOME_SHUTTING_DOWN);
         buffer_free(&out);
     }
 }
