@@ -1,0 +1,163 @@
+/* A closed-loop load generator: each connection has one request under way. One thread, epoll, kept-open
+ * connections.
+ *
+ * load PORT WORKLOAD CONNECTIONS SECONDS [SERVER_PID]
+ *   pairs      acquire and release, a lock of its own for each connection
+ *   contended  the same, all on one lock, waiting in its queue
+ *   renew      acquire once, then renew
+ *   hello      GET /
+ * Prints requests/s, percentiles in microseconds, and the server's CPU time for a request. Any answer but 2xx
+ * is an error. */
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum workload { PAIRS, CONTENDED, RENEW, HELLO };
+
+struct connection {
+    int fd, number;
+    bool holds;
+    unsigned long long token;
+    double sent_us;
+    size_t size;
+    char answer[8192];
+};
+
+static enum workload workload;
+static unsigned *histogram; /* of microseconds */
+enum { HISTOGRAM = 2000000 };
+static unsigned long long answers, errors;
+
+static double now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+static void fail(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static void ask(struct connection *c)
+{
+    char text[256];
+    int lock = workload == CONTENDED ? 0 : c->number, size;
+    if (workload == HELLO)
+        size = snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    else if (!c->holds)
+        size = snprintf(text, sizeof text,
+                        "POST /v1/locks/bench-%d-%d/acquire?ttl=30s%s HTTP/1.1\r\nHost: "
+                        "localhost\r\nContent-Length: 0\r\n\r\n",
+                        (int)getpid(), lock, workload == CONTENDED ? "&wait=60s" : "");
+    else
+        size = snprintf(text, sizeof text,
+                        "POST /v1/locks/bench-%d-%d/%s?token=%llu HTTP/1.1\r\nHost: "
+                        "localhost\r\nContent-Length: 0\r\n\r\n",
+                        (int)getpid(), lock, workload == RENEW ? "renew" : "release", c->token);
+    c->sent_us = now_us();
+    c->size = 0;
+    if (write(c->fd, text, (size_t)size) != size) fail("write");
+}
+
+/* The whole answer is there: head, and as much body as the head says. */
+static bool complete(struct connection *c)
+{
+    c->answer[c->size] = 0;
+    char *end = strstr(c->answer, "\r\n\r\n"), *length = strcasestr(c->answer, "\r\ncontent-length:");
+    return end && c->size >= (size_t)(end + 4 - c->answer) +
+                                 (length && length < end ? strtoul(length + 17, NULL, 10) : 0);
+}
+
+static void take(struct connection *c)
+{
+    double us = now_us() - c->sent_us;
+    histogram[us < HISTOGRAM - 1 ? (size_t)us : HISTOGRAM - 1]++;
+    answers++;
+    if (c->answer[9] != '2' && errors++ == 0) fprintf(stderr, "%s\n", c->answer);
+    char *token = strstr(c->answer, "\r\nCoord-Token:");
+    if (workload == HELLO) return;
+    if (!c->holds && token) c->token = strtoull(token + 14, NULL, 10);
+    c->holds = workload == RENEW || !c->holds;
+}
+
+static void readable(struct connection *c)
+{
+    ssize_t got = read(c->fd, c->answer + c->size, sizeof c->answer - 1 - c->size);
+    if (got <= 0) fail("the server closed a connection");
+    c->size += (size_t)got;
+    if (!complete(c)) return;
+    take(c);
+    ask(c);
+}
+
+static void open_connection(struct connection *c, int number, int port, int epoll)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    c->number = number;
+    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address)) fail("connect");
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event)) fail("epoll_ctl");
+}
+
+/* User and system time of the process, in microseconds. */
+static double cpu_us(const char *pid)
+{
+    char path[64], text[1024];
+    unsigned long user = 0, system = 0;
+    snprintf(path, sizeof path, "/proc/%s/stat", pid);
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
+    size_t size = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[size] = 0;
+    char *rest = strrchr(text, ')');
+    if (rest) sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
+    return (double)(user + system) * 1e6 / (double)sysconf(_SC_CLK_TCK);
+}
+
+static unsigned percentile(double share)
+{
+    unsigned long long seen = 0;
+    for (unsigned us = 0; us < HISTOGRAM; us++)
+        if ((double)(seen += histogram[us]) >= share * (double)answers) return us;
+    return HISTOGRAM;
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const names[] = {"pairs", "contended", "renew", "hello"};
+    if (argc < 5)
+        return fputs("usage: load PORT pairs|contended|renew|hello CONNECTIONS SECONDS [PID]\n", stderr), 2;
+    while (workload <= HELLO && strcmp(names[workload], argv[2]) != 0) workload++;
+    int count = atoi(argv[3]), epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (workload > HELLO || count < 1 || count > 10000 || epoll < 0) return 2;
+    struct connection *all = calloc((size_t)count, sizeof *all);
+    histogram = calloc(HISTOGRAM, sizeof *histogram);
+    if (!all || !histogram) fail("calloc");
+    for (int i = 0; i < count; i++) open_connection(&all[i], i, atoi(argv[1]), epoll);
+    for (int i = 0; i < count; i++) ask(&all[i]);
+    double cpu = argc > 5 ? cpu_us(argv[5]) : 0, start = now_us(), end = start + atof(argv[4]) * 1e6;
+    struct epoll_event events[256];
+    while (now_us() < end) {
+        int ready = epoll_wait(epoll, events, 256, 100);
+        for (int i = 0; i < ready; i++) readable(events[i].data.ptr);
+    }
+    double seconds = (now_us() - start) / 1e6, served = (double)(answers ? answers : 1);
+    cpu = argc > 5 ? (cpu_us(argv[5]) - cpu) / served : 0;
+    printf("%s %d: %.0f requests/s, p50 %u p95 %u p99 %u us, %.1f us CPU, %llu errors\n", argv[2], count,
+           (double)answers / seconds, percentile(0.5), percentile(0.95), percentile(0.99), cpu, errors);
+    return errors != 0;
+}
