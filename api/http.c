@@ -380,3 +380,17 @@ void api_stop(struct api *api, uint64_t limit_ms)
     h2o_config_dispose(&api->config);
     free_api(api);
 }
+
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+/* h2o keeps some memory per thread for good, and its queue of messages. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:h2o_mem_alloc_recycle\nleak:h2o_multithread_create_queue\n";
+}
+#endif
