@@ -56,8 +56,10 @@ static void ask_all(struct raft *raft, enum raft_message_kind kind, uint64_t ter
                                        .term = term,
                                        .index = entries_last(&raft->log),
                                        .log_term = entries_last_term(&raft->log)};
-        if (kind == RAFT_PRE_VOTE) raft_send_now(raft, message);
-        else raft_send_after(raft, message); /* the own vote must be durable first */
+        if (kind == RAFT_PRE_VOTE)
+            raft_send_now(raft, message);
+        else
+            raft_send_after(raft, message); /* the own vote must be durable first */
     }
 }
 
@@ -98,15 +100,18 @@ static void reply(struct raft *raft, const struct raft_message *to, uint64_t ter
                                    .to = to->from,
                                    .term = term,
                                    .reject = reject};
-    if (pre) raft_send_now(raft, message);
-    else raft_send_after(raft, message);
+    if (pre)
+        raft_send_now(raft, message);
+    else
+        raft_send_after(raft, message);
 }
 
 /* The message's term is at least the own one here, except for pre-votes, whose term is only a proposal. */
 void raft_receive_vote(struct raft *raft, const struct raft_message *message)
 {
     if (message->kind == RAFT_PRE_VOTE) {
-        bool grant = message->term > raft->hard.term && log_is_as_new(raft, message) && !raft_heard_lately(raft);
+        bool grant =
+            message->term > raft->hard.term && log_is_as_new(raft, message) && !raft_heard_lately(raft);
         reply(raft, message, grant ? message->term : raft->hard.term, !grant);
         return;
     }
@@ -125,10 +130,13 @@ void raft_receive_vote_reply(struct raft *raft, const struct raft_message *messa
     bool pre = message->kind == RAFT_PRE_VOTE_REPLY;
     uint64_t asked = pre ? raft->hard.term + 1 : raft->hard.term;
     struct peer *peer = raft_peer(raft, message->from);
-    if (raft->role != (pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE) || !peer || message->reject || message->term != asked)
+    if (raft->role != (pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE) || !peer || message->reject ||
+        message->term != asked)
         return;
     peer->granted = true;
     if (granted(raft) < raft_quorum(raft)) return;
-    if (pre) stand(raft);
-    else raft_lead(raft);
+    if (pre)
+        stand(raft);
+    else
+        raft_lead(raft);
 }

@@ -44,7 +44,8 @@ uint64_t entries_last_term(const struct entries *log)
     return ((struct term_run *)strip_at(&log->runs, log->runs.count - 1))->term;
 }
 
-/* The run that holds index, which is in (base_index, last]. Questions are about the newest entries, so it looks from the end. */
+/* The run that holds index, which is in (base_index, last]. Questions are about the newest entries, so it
+ * looks from the end. */
 static struct term_run *run_of(const struct entries *log, uint64_t index)
 {
     size_t place = log->runs.count - 1;
@@ -135,8 +136,10 @@ void entries_trim(struct entries *log, uint64_t index)
     strip_drop_first(&log->chains, (size_t)(index - log->base_index));
     while (log->runs.count > 1 && ((struct term_run *)strip_at(&log->runs, 1))->first <= index + 1)
         strip_drop_first(&log->runs, 1);
-    if (!log->chains.count) strip_drop_first(&log->runs, log->runs.count);
-    else ((struct term_run *)strip_at(&log->runs, 0))->first = index + 1;
+    if (!log->chains.count)
+        strip_drop_first(&log->runs, log->runs.count);
+    else
+        ((struct term_run *)strip_at(&log->runs, 0))->first = index + 1;
     log->base_index = index;
     log->base_term = term;
     log->base_chain = chain;

@@ -32,12 +32,13 @@ struct raft {
     struct peer peers[RAFT_VOTERS_MAX]; /* the voters but self */
     size_t peer_count;
 
-    uint64_t round, round_sent, round_confirmed; /* newest opened; newest in heartbeats; see raft_round_confirmed */
-    bool round_open;                             /* opened, and not yet in a heartbeat */
+    uint64_t round, round_sent,
+        round_confirmed; /* newest opened; newest in heartbeats; see raft_round_confirmed */
+    bool round_open;     /* opened, and not yet in a heartbeat */
 
-    struct strip queued_now, queued_after;     /* of struct raft_message */
-    struct strip output_now, output_after;     /* handed out */
-    bool saving;                               /* an output is out: raft_saved is owed */
+    struct strip queued_now, queued_after; /* of struct raft_message */
+    struct strip output_now, output_after; /* handed out */
+    bool saving;                           /* an output is out: raft_saved is owed */
 };
 
 /* election.c */

@@ -1,7 +1,7 @@
 /* What a leader (or candidate) knows of one other voter.
  *
- * PROBE: where the logs agree is not known yet; one append at a time. REPLICATE: appends are pipelined, up to inflight_max unanswered.
- * Invariant: match < next. match never falls within a term. */
+ * PROBE: where the logs agree is not known yet; one append at a time. REPLICATE: appends are pipelined, up to
+ * inflight_max unanswered. Invariant: match < next. match never falls within a term. */
 #ifndef COORDD_RAFT_PROGRESS_H
 #define COORDD_RAFT_PROGRESS_H
 

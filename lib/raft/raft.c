@@ -1,7 +1,8 @@
 /* The core as its caller sees it: create, feed, output, saved.
  *
- * Invariants (raft_check): 1. durable <= last, unsaved = durable + 1 or less. 2. commit <= last. 3. the term is at least that of every
- * entry. 4. a leader's own term has its no-op. 5. match < next <= last + 1 for every peer of a leader. */
+ * Invariants (raft_check): 1. durable <= last, unsaved = durable + 1 or less. 2. commit <= last. 3. the term
+ * is at least that of every entry. 4. a leader's own term has its no-op. 5. match < next <= last + 1 for
+ * every peer of a leader. */
 #include "raft/internal.h"
 
 #include "base/buffer.h"
@@ -45,7 +46,8 @@ static void restore(struct raft *raft, const struct raft_restored *restored)
     raft->unsaved = last + 1;
 }
 
-struct raft *raft_new(const struct raft_settings *settings, const struct raft_restored *restored, uint64_t now_ms)
+struct raft *raft_new(const struct raft_settings *settings, const struct raft_restored *restored,
+                      uint64_t now_ms)
 {
     check_settings(settings);
     struct raft *raft = memory_new(sizeof *raft);
@@ -114,7 +116,8 @@ uint64_t raft_next_ms(const struct raft *raft)
     return raft->heartbeat_at_ms < raft->quorum_at_ms ? raft->heartbeat_at_ms : raft->quorum_at_ms;
 }
 
-/* Messages of a later term make this node a follower of it, but for those that only ask about a term. False: drop it. */
+/* Messages of a later term make this node a follower of it, but for those that only ask about a term. False:
+ * drop it. */
 static bool accept_term(struct raft *raft, const struct raft_message *message)
 {
     bool granted = message->kind == RAFT_PRE_VOTE_REPLY && !message->reject;
@@ -129,18 +132,28 @@ void raft_receive(struct raft *raft, const struct raft_message *message, uint64_
     CHECK(!raft->saving);
     if (now_ms > raft->now_ms) raft->now_ms = now_ms;
     uint64_t self = raft->settings.self;
-    bool request = message->kind == RAFT_PRE_VOTE || message->kind == RAFT_VOTE || message->kind == RAFT_APPEND;
+    bool request =
+        message->kind == RAFT_PRE_VOTE || message->kind == RAFT_VOTE || message->kind == RAFT_APPEND;
     if (message->to != self || message->from == self || message->from == 0 || message->term == 0) return;
     if (!request && !raft_peer(raft, message->from)) return;
-    if (message->kind == RAFT_APPEND && !raft_peer(raft, message->from) && message->term < raft->hard.term) return;
+    if (message->kind == RAFT_APPEND && !raft_peer(raft, message->from) && message->term < raft->hard.term)
+        return;
     if (!accept_term(raft, message)) return;
     switch (message->kind) {
     case RAFT_PRE_VOTE:
-    case RAFT_VOTE: raft_receive_vote(raft, message); break;
+    case RAFT_VOTE:
+        raft_receive_vote(raft, message);
+        break;
     case RAFT_PRE_VOTE_REPLY:
-    case RAFT_VOTE_REPLY: raft_receive_vote_reply(raft, message); break;
-    case RAFT_APPEND: raft_receive_append(raft, message); break;
-    case RAFT_APPEND_REPLY: raft_receive_append_reply(raft, message); break;
+    case RAFT_VOTE_REPLY:
+        raft_receive_vote_reply(raft, message);
+        break;
+    case RAFT_APPEND:
+        raft_receive_append(raft, message);
+        break;
+    case RAFT_APPEND_REPLY:
+        raft_receive_append_reply(raft, message);
+        break;
     }
 }
 
@@ -166,11 +179,12 @@ void raft_output(struct raft *raft, struct raft_output *output)
     hand_out(&raft->queued_now, &raft->output_now);
     hand_out(&raft->queued_after, &raft->output_after);
     uint64_t last = entries_last(&raft->log);
-    *output = (struct raft_output){.hard = raft->hard,
-                                   .now = (const struct raft_message *)(const void *)raft->output_now.items,
-                                   .now_count = raft->output_now.count,
-                                   .after = (const struct raft_message *)(const void *)raft->output_after.items,
-                                   .after_count = raft->output_after.count};
+    *output =
+        (struct raft_output){.hard = raft->hard,
+                             .now = (const struct raft_message *)(const void *)raft->output_now.items,
+                             .now_count = raft->output_now.count,
+                             .after = (const struct raft_message *)(const void *)raft->output_after.items,
+                             .after_count = raft->output_after.count};
     if (output->now_count) output->now = strip_at(&raft->output_now, 0);
     if (output->after_count) output->after = strip_at(&raft->output_after, 0);
     if (raft->unsaved <= last) {

@@ -1,4 +1,5 @@
-/* Read rounds (thesis 6.4): a quorum that answers a heartbeat sent after the round was opened had no later leader by then. */
+/* Read rounds (thesis 6.4): a quorum that answers a heartbeat sent after the round was opened had no later
+ * leader by then. */
 #include "raft/internal.h"
 
 #include "base/check.h"

@@ -65,8 +65,10 @@ static bool send_append(struct raft *raft, struct peer *peer, bool heartbeat)
                                    .index = peer->next - 1,
                                    .commit = raft->hard.commit,
                                    .round = raft->round_sent};
-    if (message.index < raft->log.base_index) message.index = raft->log.base_index; /* it needs a snapshot */
-    else if (peer->state == PEER_REPLICATE ? peer->inflight_count < raft->settings.inflight_max : !peer->probing)
+    if (message.index < raft->log.base_index)
+        message.index = raft->log.base_index; /* it needs a snapshot */
+    else if (peer->state == PEER_REPLICATE ? peer->inflight_count < raft->settings.inflight_max
+                                           : !peer->probing)
         message.entry_count = take_entries(raft, peer->next, &message.entries);
     if (!message.entry_count && !heartbeat) return false;
     CHECK(entries_term_at(&raft->log, message.index, &message.log_term) == TERM_KNOWN);
@@ -79,7 +81,8 @@ static bool send_append(struct raft *raft, struct peer *peer, bool heartbeat)
 void raft_send_appends(struct raft *raft)
 {
     bool heartbeat = raft->round_open || raft->now_ms >= raft->heartbeat_at_ms;
-    if (raft->now_ms >= raft->heartbeat_at_ms) raft->heartbeat_at_ms = raft->now_ms + raft->settings.heartbeat_ms;
+    if (raft->now_ms >= raft->heartbeat_at_ms)
+        raft->heartbeat_at_ms = raft->now_ms + raft->settings.heartbeat_ms;
     if (raft->round_open) raft->round_sent = raft->round;
     raft->round_open = false;
     for (size_t i = 0; i < raft->peer_count; i++) {
@@ -109,7 +112,8 @@ void raft_receive_append_reply(struct raft *raft, const struct raft_message *mes
     peer->active = true;
     if (message->round <= raft->round_sent && message->round > peer->round) peer->round = message->round;
     raft_confirm_rounds(raft);
-    if (message->reject) refused(raft, peer, message);
+    if (message->reject)
+        refused(raft, peer, message);
     else if (message->index <= entries_last(&raft->log)) {
         peer_matched(peer, message->index);
         raft_advance_commit(raft);
@@ -120,7 +124,8 @@ void raft_receive_append_reply(struct raft *raft, const struct raft_message *mes
 
 static void diverged(const struct raft_entry *entry)
 {
-    fatal("the logs differ at entry %llu of term %llu although index and term agree: this node's data or the leader's are "
+    fatal("the logs differ at entry %llu of term %llu although index and term agree: this node's data or the "
+          "leader's are "
           "damaged; empty this node's data directory and add it anew",
           (unsigned long long)entry->index, (unsigned long long)entry->term);
 }
@@ -134,11 +139,13 @@ static void truncate(struct raft *raft, uint64_t index)
     if (raft->durable >= index) raft->durable = index - 1;
 }
 
-/* The chains of what is offered follow from the one before: a message that breaks them was damaged on its way. */
+/* The chains of what is offered follow from the one before: a message that breaks them was damaged on its
+ * way. */
 static bool chains_hold(uint32_t chain, const struct raft_entry *entries, size_t count, uint64_t index)
 {
     for (size_t i = 0; i < count; i++) {
-        if (entries[i].index != index + 1 + i || entries[i].chain != raft_chain(chain, &entries[i])) return false;
+        if (entries[i].index != index + 1 + i || entries[i].chain != raft_chain(chain, &entries[i]))
+            return false;
         chain = entries[i].chain;
     }
     return true;
@@ -171,7 +178,8 @@ static void accept(struct raft *raft, const struct raft_entry *entry)
     if (entry->kind == RAFT_CONFIG) raft_config_push(raft, entry->index, entry->payload);
 }
 
-static void reply(struct raft *raft, const struct raft_message *to, bool reject, uint64_t index, uint64_t log_term)
+static void reply(struct raft *raft, const struct raft_message *to, bool reject, uint64_t index,
+                  uint64_t log_term)
 {
     struct raft_message message = {.kind = RAFT_APPEND_REPLY,
                                    .from = raft->settings.self,
@@ -210,7 +218,9 @@ void raft_receive_append(struct raft *raft, const struct raft_message *message)
         reply(raft, message, true, entries_last(&raft->log), entries_last_term(&raft->log));
         return;
     }
-    if (!terms_hold(message) || !chains_hold(message->chain, message->entries, message->entry_count, message->index)) return;
+    if (!terms_hold(message) ||
+        !chains_hold(message->chain, message->entries, message->entry_count, message->index))
+        return;
     CHECK(raft->role != RAFT_LEADER || message->term > raft->hard.term); /* two leaders of one term */
     raft_become_follower(raft, message->term, message->from);
     if (!previous_matches(raft, message)) {

@@ -10,7 +10,8 @@ enum { CAPACITY_FIRST = 16, CAPACITY_KEPT = 4096 };
 static void move_to_front(struct strip *strip)
 {
     if (strip->start && strip->count)
-        memmove(strip->items, strip->items + strip->start * strip->item_size, strip->count * strip->item_size);
+        memmove(strip->items, strip->items + strip->start * strip->item_size,
+                strip->count * strip->item_size);
     strip->start = 0;
 }
 
@@ -31,8 +32,10 @@ void *strip_push(struct strip *strip)
 {
     if (strip->start + strip->count == strip->capacity) {
         /* Moving no more items than were dropped since the last move keeps the cost constant per push. */
-        if (strip->start > strip->count) move_to_front(strip);
-        else resize(strip, strip->capacity ? strip->capacity * 2 : CAPACITY_FIRST);
+        if (strip->start > strip->count)
+            move_to_front(strip);
+        else
+            resize(strip, strip->capacity ? strip->capacity * 2 : CAPACITY_FIRST);
     }
     strip->count++;
     return strip_at(strip, strip->count - 1);

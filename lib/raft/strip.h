@@ -1,5 +1,5 @@
-/* Items of one size, side by side in memory: pushed at the end, dropped at either end, in amortized constant time.
- * A strip needs its item_size set and the rest zero. Pushing and dropping may move the items. */
+/* Items of one size, side by side in memory: pushed at the end, dropped at either end, in amortized constant
+ * time. A strip needs its item_size set and the rest zero. Pushing and dropping may move the items. */
 #ifndef COORDD_RAFT_STRIP_H
 #define COORDD_RAFT_STRIP_H
 

@@ -1,5 +1,5 @@
-/* LD_PRELOAD for coordd: while the file named by SHIM_FAIL exists, fdatasync fails with EIO; while the one named by SHIM_HANG exists, it
- * does not return. */
+/* LD_PRELOAD for coordd: while the file named by SHIM_FAIL exists, fdatasync fails with EIO; while the one
+ * named by SHIM_HANG exists, it does not return. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>

@@ -112,7 +112,7 @@ def nothing_left_over(top):
 
 def readmes(top):
     found = []
-    directories = {os.path.dirname(name) for name in written(top) if "/ui/" not in name} - {"", ".ci"}
+    directories = {os.path.dirname(name) for name in written(top) if "/ui/" not in name and "/seeds-" not in name} - {"", ".ci"}
     for directory in sorted(directories):
         readme = f"{directory}/README.md"
         if not (Path(top) / readme).is_file():
