@@ -304,12 +304,8 @@ static void rebase(struct raftlog *log, const struct raftlog_base *base)
 
 static void remove_first_segment(struct raftlog *log)
 {
-    char path[SEGMENT_PATH_MAX];
-    segment_path(log->dir, log->segments[0].number, path);
     disk_close(log->segments[0].file);
-    int error = disk_remove(path);
-    /* One at a time: a later segment must not be gone while an earlier one has come back. */
-    if (!error) error = disk_sync_directory(log->dir);
+    int error = segment_remove(log->dir, log->segments[0].number);
     if (error) disk_failed(log, "trimmed", error);
     log->segment_count--;
     memmove(log->segments, log->segments + 1, log->segment_count * sizeof *log->segments);

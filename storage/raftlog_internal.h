@@ -4,8 +4,9 @@
  * 1. places[i] says where the entry base.index + 1 + i lies; configs[0] is the configuration in force at
  * base, the others those of the entries kept, in order.
  * 2. No frame of a segment holds an entry at or before that segment's own base: a write that replaces such an
- * entry begins a new segment. So the segments before one may go as soon as its base is not needed
- * (raftlog_trim).
+ * entry begins a new segment. A log can begin with a segment when no later one has a smaller base; it does
+ * begin with the first such segment (what lies before that is left over from a trim that was cut off), and
+ * raftlog_trim ends at one.
  * 3. Behind `end`, and behind the last frame of an earlier segment, there are only zeroes, or below `soiled`
  * what is left of a write that met a full disk.
  * 4. hard.term is at least the last entry's, hard.commit at most its index. */

@@ -18,13 +18,20 @@
 
 #define REMEDY "put back a good copy of the data directory, or begin with an empty one"
 
+/* A segment that is there. */
+struct candidate {
+    uint64_t number;
+    int file; /* negative: not opened, or the log's by now */
+    struct segment_header header;
+};
+
 struct scan {
     struct raftlog *log;
     struct arena *arena;
     char path[SEGMENT_PATH_MAX]; /* of the segment being read */
     uint8_t *bytes;              /* it */
-    uint64_t *numbers;           /* of the segments, rising */
-    size_t number_count, number_capacity;
+    struct candidate *candidates;
+    size_t candidate_count, candidate_capacity;
     struct raft_entry *entries;
     size_t entry_count, entry_capacity;
     uint64_t cut_bytes;
@@ -60,16 +67,17 @@ static void collect(void *context, const char *name)
     struct scan *scan = context;
     uint64_t number = segment_number(name);
     if (!number) return;
-    if (scan->number_count == scan->number_capacity) {
-        scan->number_capacity = scan->number_capacity ? scan->number_capacity * 2 : 16;
-        scan->numbers = memory_resize(scan->numbers, scan->number_capacity * sizeof *scan->numbers);
+    if (scan->candidate_count == scan->candidate_capacity) {
+        scan->candidate_capacity = scan->candidate_capacity ? scan->candidate_capacity * 2 : 16;
+        scan->candidates =
+            memory_resize(scan->candidates, scan->candidate_capacity * sizeof *scan->candidates);
     }
-    scan->numbers[scan->number_count++] = number;
+    scan->candidates[scan->candidate_count++] = (struct candidate){.number = number, .file = -1};
 }
 
 static int by_number(const void *a, const void *b)
 {
-    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    uint64_t left = ((const struct candidate *)a)->number, right = ((const struct candidate *)b)->number;
     return (left > right) - (left < right);
 }
 
@@ -79,17 +87,72 @@ static bool find_segments(struct scan *scan)
     int error = disk_sync_directory(dir); /* names that a crash of the process alone left in memory */
     if (!error) error = disk_list(dir, collect, scan);
     if (error) return refuse_disk(scan, dir, error);
-    if (scan->number_count == 0) return refuse(scan, "there is no log in %s; " REMEDY, dir);
-    qsort(scan->numbers, scan->number_count, sizeof *scan->numbers, by_number);
-    for (size_t i = 1; i < scan->number_count; i++) {
-        if (scan->numbers[i] == scan->numbers[i - 1] + 1) continue;
-        segment_path(dir, scan->numbers[i - 1] + 1, scan->path);
+    if (scan->candidate_count == 0) return refuse(scan, "there is no log in %s; " REMEDY, dir);
+    qsort(scan->candidates, scan->candidate_count, sizeof *scan->candidates, by_number);
+    for (size_t i = 1; i < scan->candidate_count; i++) {
+        uint64_t expected = scan->candidates[i - 1].number + 1;
+        if (scan->candidates[i].number == expected) continue;
+        segment_path(dir, expected, scan->path);
         return refuse(scan, "%s is missing, but later segments are there; " REMEDY, scan->path);
     }
     return true;
 }
 
 /* Headers */
+
+static bool read_header(struct scan *scan, struct candidate *candidate)
+{
+    struct segment_header *header = &candidate->header;
+    uint8_t block[SEGMENT_HEADER_SIZE];
+    int64_t size = disk_size(candidate->file);
+    if (size < 0) return refuse_disk(scan, scan->path, size);
+    if (size < SEGMENT_HEADER_SIZE) return refuse_damaged(scan, (uint64_t)size, "the file ends there");
+    int error = disk_read(candidate->file, 0, block, sizeof block);
+    if (error) return refuse_disk(scan, scan->path, error);
+    switch (segment_header_decode(slice_of(block, sizeof block), header)) {
+    case HEADER_FOREIGN:
+        return refuse_damaged(scan, 0, "it does not begin as a log does");
+    case HEADER_FORMAT:
+        return refuse(scan,
+                      "%s has another format than this coordd reads (%d); run the version that wrote it",
+                      scan->path, LOG_FORMAT);
+    case HEADER_DAMAGED:
+        return refuse_damaged(scan, 0, "its header has a wrong checksum");
+    case HEADER_GOOD:
+        break;
+    }
+    if (header->number != candidate->number)
+        return refuse_damaged(scan, 16, "it has the name of another segment");
+    if (header->segment_bytes != (uint64_t)size)
+        return refuse_damaged(scan, (uint64_t)size, "the file does not end where it should");
+    return true;
+}
+
+static bool read_headers(struct scan *scan)
+{
+    for (size_t i = 0; i < scan->candidate_count; i++) {
+        struct candidate *candidate = &scan->candidates[i];
+        segment_path(scan->log->dir, candidate->number, scan->path);
+        candidate->file = disk_open(scan->path, false);
+        if (candidate->file < 0) return refuse_disk(scan, scan->path, candidate->file);
+        if (!read_header(scan, candidate)) return false;
+    }
+    return true;
+}
+
+/* See invariant 2 of raftlog_internal.h. */
+static size_t first_segment(const struct scan *scan)
+{
+    size_t first = scan->candidate_count - 1;
+    uint64_t least = scan->candidates[first].header.base_index;
+    for (size_t i = first; i-- > 0;) {
+        uint64_t base = scan->candidates[i].header.base_index;
+        if (base > least) continue;
+        least = base;
+        first = i;
+    }
+    return first;
+}
 
 static void begin_at(struct raftlog *log, const struct segment_header *header)
 {
@@ -144,32 +207,6 @@ static bool go_on_at(struct scan *scan, const struct segment_header *header)
         !same_config(&header->config, raftlog_config_at(log, base)))
         return refuse_damaged(scan, 0, "its header does not fit the entries before it");
     if (base < raftlog_last(log)) forget(scan, base + 1);
-    return true;
-}
-
-static bool read_header(struct scan *scan, int file, uint64_t number, struct segment_header *header)
-{
-    uint8_t block[SEGMENT_HEADER_SIZE];
-    int64_t size = disk_size(file);
-    if (size < 0) return refuse_disk(scan, scan->path, size);
-    if (size < SEGMENT_HEADER_SIZE) return refuse_damaged(scan, (uint64_t)size, "the file ends there");
-    int error = disk_read(file, 0, block, sizeof block);
-    if (error) return refuse_disk(scan, scan->path, error);
-    switch (segment_header_decode(slice_of(block, sizeof block), header)) {
-    case HEADER_FOREIGN:
-        return refuse_damaged(scan, 0, "it does not begin as a log does");
-    case HEADER_FORMAT:
-        return refuse(scan,
-                      "%s has another format than this coordd reads (%d); run the version that wrote it",
-                      scan->path, LOG_FORMAT);
-    case HEADER_DAMAGED:
-        return refuse_damaged(scan, 0, "its header has a wrong checksum");
-    case HEADER_GOOD:
-        break;
-    }
-    if (header->number != number) return refuse_damaged(scan, 16, "it has the name of another segment");
-    if (header->segment_bytes != (uint64_t)size)
-        return refuse_damaged(scan, (uint64_t)size, "the file does not end where it should");
     return true;
 }
 
@@ -271,24 +308,33 @@ static bool scan_frames(struct scan *scan, int file, bool last_segment)
     return settle_tail(scan, file, last_segment);
 }
 
-static bool scan_segment(struct scan *scan, size_t i)
+static bool scan_segment(struct scan *scan, struct candidate *candidate, bool last_segment)
 {
     struct raftlog *log = scan->log;
-    struct segment_header header;
-    segment_path(log->dir, scan->numbers[i], scan->path);
-    int file = disk_open(scan->path, false);
-    if (file < 0) return refuse_disk(scan, scan->path, file);
-    bool good = read_header(scan, file, scan->numbers[i], &header);
-    if (good && i > 0) good = go_on_at(scan, &header);
-    if (!good) {
-        disk_close(file);
+    const struct segment_header *header = &candidate->header;
+    segment_path(log->dir, candidate->number, scan->path);
+    if (log->segment_count == 0)
+        begin_at(log, header);
+    else if (!go_on_at(scan, header))
         return false;
+    memcpy(log->state_dir, header->state_dir, sizeof log->state_dir);
+    scan->bytes = memory_resize(scan->bytes, (size_t)header->segment_bytes);
+    raftlog_add_segment(log, header, candidate->file);
+    candidate->file = -1;
+    return scan_frames(scan, log->segments[log->segment_count - 1].file, last_segment);
+}
+
+static bool scan_all(struct scan *scan)
+{
+    if (!find_segments(scan) || !read_headers(scan)) return false;
+    size_t first = first_segment(scan);
+    for (size_t i = first; i < scan->candidate_count; i++)
+        if (!scan_segment(scan, &scan->candidates[i], i + 1 == scan->candidate_count)) return false;
+    for (size_t i = 0; i < first; i++) {
+        int error = segment_remove(scan->log->dir, scan->candidates[i].number);
+        if (error) return refuse_disk(scan, scan->log->dir, error);
     }
-    if (i == 0) begin_at(log, &header);
-    memcpy(log->state_dir, header.state_dir, sizeof log->state_dir);
-    scan->bytes = memory_resize(scan->bytes, (size_t)header.segment_bytes);
-    raftlog_add_segment(log, &header, file);
-    return scan_frames(scan, file, i + 1 == scan->number_count);
+    return true;
 }
 
 /* Doors */
@@ -317,16 +363,17 @@ struct raftlog *raftlog_open(const char *dir, struct arena *arena, struct raftlo
     struct scan scan = {.log = log, .arena = arena, .error = error, .error_size = error_size};
     snprintf(log->dir, sizeof log->dir, "%s", dir);
     log->spare = -1;
-    bool good = find_segments(&scan);
-    for (size_t i = 0; good && i < scan.number_count; i++) good = scan_segment(&scan, i);
+    bool good = scan_all(&scan);
     if (good) {
         report(&scan, found);
         raftlog_provide(log);
     } else {
         raftlog_close(log);
     }
+    for (size_t i = 0; i < scan.candidate_count; i++)
+        if (scan.candidates[i].file >= 0) disk_close(scan.candidates[i].file);
     free(scan.bytes);
-    free(scan.numbers);
+    free(scan.candidates);
     free(scan.entries);
     return good ? log : NULL;
 }

@@ -58,3 +58,11 @@ int segment_begin(const char *dir, int spare, const struct segment_header *heade
     if (!error) error = disk_sync_directory(dir);
     return error;
 }
+
+int segment_remove(const char *dir, uint64_t number)
+{
+    char path[SEGMENT_PATH_MAX];
+    segment_path(dir, number, path);
+    int error = disk_remove(path);
+    return error ? error : disk_sync_directory(dir);
+}

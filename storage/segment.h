@@ -14,5 +14,7 @@ uint64_t segment_number(const char *name); /* 0: not the name of a segment */
 int segment_spare(const char *dir, uint64_t segment_bytes);
 /* Makes the spare the segment of header->number. Durable on return 0; -ENOSPC: it still is the spare. */
 int segment_begin(const char *dir, int spare, const struct segment_header *header);
+/* Durable on return 0: so no segment is gone while one before it has come back. */
+int segment_remove(const char *dir, uint64_t number);
 
 #endif

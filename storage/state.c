@@ -20,6 +20,7 @@
 #include "base/memory.h"
 #include "storage/ballast.h"
 #include "storage/disk.h"
+#include "storage/state_pages.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -155,43 +156,6 @@ static bool read_mark(struct state *state, char *error, size_t size)
 
 /* Opening */
 
-/* The meta pages at the start of the file (LMDB 0.9, 64 bits), of which the one with the higher transaction
- * counts. */
-struct meta {
-    uint32_t page_size;
-    uint64_t last_page, transaction;
-};
-
-static bool read_meta(int file, uint64_t offset, struct meta *meta)
-{
-    enum { FLAGS_AT = 10, MAGIC_AT = 16, PAGE_SIZE_AT = 40, LAST_AT = 136, META_SIZE = 152, IS_META = 8 };
-    uint8_t bytes[META_SIZE];
-    uint16_t flags;
-    uint32_t begin[2];
-    if (disk_read(file, offset, bytes, sizeof bytes)) return false;
-    memcpy(&flags, bytes + FLAGS_AT, sizeof flags);
-    memcpy(begin, bytes + MAGIC_AT, sizeof begin);
-    memcpy(&meta->page_size, bytes + PAGE_SIZE_AT, sizeof meta->page_size);
-    memcpy(&meta->last_page, bytes + LAST_AT, sizeof meta->last_page);
-    memcpy(&meta->transaction, bytes + LAST_AT + 8, sizeof meta->transaction);
-    return flags == IS_META && begin[0] == 0xBEEFC0DE && begin[1] == 1;
-}
-
-static bool whole(const char *path, int file, char *error, size_t error_size)
-{
-    struct meta first, second;
-    int64_t size = disk_size(file);
-    if (!read_meta(file, 0, &first) || first.page_size < 512 || first.page_size > 65536 ||
-        !read_meta(file, first.page_size, &second) || second.page_size != first.page_size)
-        return refuse(error, error_size, "%s is damaged (no good meta page); check the disk, then " REMEDY,
-                      path);
-    uint64_t last = first.transaction > second.transaction ? first.last_page : second.last_page;
-    if (size < 0 || last >= (uint64_t)size / first.page_size)
-        return refuse(error, error_size, "%s has been cut short: %lld bytes instead of %llu; " REMEDY, path,
-                      (long long)size, (unsigned long long)(last + 1) * first.page_size);
-    return true;
-}
-
 static bool look_first(const char *dir, char *error, size_t error_size)
 {
     char path[PATH_SIZE];
@@ -201,9 +165,21 @@ static bool look_first(const char *dir, char *error, size_t error_size)
     if (file < 0)
         return refuse(error, error_size, "%s cannot be read: %s; check the disk and who may use it", path,
                       strerror(-file));
-    bool good = whole(path, file, error, error_size);
+    enum state_pages pages = state_pages_look(file);
     disk_close(file);
-    return good;
+    switch (pages) {
+    case STATE_PAGES_NO_META:
+        return refuse(error, error_size, "%s is damaged (no good meta page); check the disk, then " REMEDY,
+                      path);
+    case STATE_PAGES_CUT:
+        return refuse(error, error_size, "%s has been cut short or is damaged; check the disk, then " REMEDY,
+                      path);
+    case STATE_PAGES_UNREADABLE:
+        return refuse(error, error_size, "%s cannot be read; check the disk", path);
+    case STATE_PAGES_WHOLE:
+        break;
+    }
+    return true;
 }
 
 static int open_environment(const char *dir, size_t map_bytes, unsigned flags, MDB_env **env)

@@ -147,6 +147,25 @@ static void trimming_removes_whole_segments_and_never_what_is_needed(void **stat
     reopen(f);
 }
 
+/* Segments go one by one, and a log cannot begin with each of those that are left meanwhile. */
+static void a_trim_that_was_cut_off_is_finished_at_the_next_start(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t i = 1; i <= 30; i++) append(f, i, i, 1, 1000);
+    f->hard.commit = 3;
+    unsigned newest = segments(f) + 1;
+    append(f, 5, 6, 2, 100);
+    assert_true(newest >= 4 && segments(f) == newest);
+    close_log(f);
+    assert_int_equal(remove(segment(f, 1)), 0);
+    reopen(f);
+    assert_int_equal(f->found.base_index, 4);
+    assert_int_equal(segments(f), 1);
+    assert_int_equal(access(segment(f, newest), F_OK), 0);
+    append(f, 7, 30, 2, 1000);
+    reopen(f);
+}
+
 static void trimming_everything_keeps_the_hard_state(void **state)
 {
     struct fixture *f = *state;
@@ -297,6 +316,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(replacing_entries_of_an_earlier_segment_begins_a_new_one, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(trimming_removes_whole_segments_and_never_what_is_needed, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_trim_that_was_cut_off_is_finished_at_the_next_start, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(trimming_everything_keeps_the_hard_state, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_configuration_at_the_base_follows_the_entries, set_up, tear_down),
