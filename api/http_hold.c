@@ -1,7 +1,7 @@
 /* A request is held while its call is with the node. Meanwhile h2o polls its socket for us without reading,
- * so a client that goes away is seen at once, and a keep-alive connection costs no change of its polling. A
- * client that sends its next request early makes the socket readable for good: then a second epoll that looks
- * only for hang-ups takes over for requests that wait. */
+ * so a client that dies is seen at once, and a keep-alive connection costs no change of its polling. A client
+ * that closed its side, or sent its next request early, leaves the socket readable for good: then a second
+ * epoll that looks for hang-ups only takes over for requests that wait. */
 #include "api/http.h"
 
 #include "base/check.h"
@@ -103,9 +103,9 @@ static void on_dispose(void *arg)
     if (call->wait_ms) notify(loop, NOTICE_GONE, NULL, call->number);
 }
 
-/* Readable while its request is held: the client closed, died, or sends its next request. One that closed
- * only its sending side still reads the answer; for what waits it counts as gone, since nothing tells the two
- * apart. */
+/* Readable while its request is held: the client died, closed, or sends its next request. One that closed
+ * only its sending side still reads a quick answer; if it waits it counts as gone, since nothing tells the
+ * two apart. */
 static void on_stir(h2o_socket_t *socket, const char *error)
 {
     struct request *request = ((struct connection *)socket->on_close.data)->held;
@@ -113,7 +113,7 @@ static void on_stir(h2o_socket_t *socket, const char *error)
     ssize_t got = recv(h2o_socket_get_fd(socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     (void)error;
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (got < 0 || (got == 0 && request->call->wait_ms)) {
+    if (got < 0) {
         gone(request);
         return;
     }

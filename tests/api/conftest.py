@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -15,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from node import Node, until  # noqa: E402
 
 numbers = itertools.count(1)
+
+# Crowds of clients need descriptors; the nodes inherit the limit.
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
 
 @pytest.fixture(scope="session")
@@ -65,10 +69,13 @@ class Reply:
 
 
 class Raw:
-    """A socket that sends exactly what it is told."""
+    """A socket that sends exactly what it is told. Closed at the end of its test at the latest."""
+
+    opened = []
 
     def __init__(self, port, timeout_s=30.0, receive_buffer=None):
         self.socket = socket.socket()
+        Raw.opened.append(self)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(timeout_s)
@@ -133,17 +140,16 @@ class Raw:
         self.close()
 
 
+@pytest.fixture(autouse=True)
+def all_closed():
+    yield
+    while Raw.opened:
+        Raw.opened.pop().close()
+
+
 @pytest.fixture
 def raw(node):
-    opened = []
-
-    def connect(port=None, **options):
-        opened.append(Raw(port or node.port, **options))
-        return opened[-1]
-
-    yield connect
-    for each in opened:
-        each.close()
+    return lambda **options: Raw(node.port, **options)
 
 
 class Fake:
@@ -173,6 +179,7 @@ class Fake:
 
     def stop(self):
         self.tell("stop")
+        self.reader.join(20)
         errors = self.process.communicate(timeout=20)[1].decode()
         assert self.process.returncode == 0, errors
         assert "runtime error" not in errors and "Sanitizer" not in errors, errors

@@ -1,8 +1,11 @@
 """Connections: keep-alive, pipelining, slow and silent clients, limits, and who may ask."""
 
 import json
+import os
+import resource
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -247,6 +250,33 @@ def test_connections_have_a_cap(own_node):
         assert each.request("GET", "/version").reply().status == 200
         each.close()
     late.close()
+
+
+def test_want_of_descriptors_neither_spins_nor_lasts(own_node):
+    """The kernel has no descriptor for one more connection: the listener rests and tries again."""
+    node = own_node()
+    before = resource.prlimit(node.pid, resource.RLIMIT_NOFILE)
+    highest = max(int(fd) for fd in os.listdir(f"/proc/{node.pid}/fd"))
+    resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+    crowd = [Raw(node.port, timeout_s=0.2).request("GET", "/version") for _ in range(20)]
+    cpu_ticks = cpu(node)
+    with pytest.raises(TimeoutError):
+        for each in crowd:
+            each.reply()
+    with pytest.raises(TimeoutError):
+        crowd[-1].reply()
+    spent_s = (cpu(node) - cpu_ticks) / os.sysconf("SC_CLK_TCK")
+    assert spent_s < 0.2, f"{spent_s} s of CPU while there was nothing to do"
+    resource.prlimit(node.pid, resource.RLIMIT_NOFILE, before)
+    crowd[-1].socket.settimeout(20)
+    assert crowd[-1].reply().status == 200
+    for each in crowd:
+        each.close()
+
+
+def cpu(node):
+    fields = Path(f"/proc/{node.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def test_many_connections_come_and_go(node):

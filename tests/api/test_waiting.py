@@ -151,6 +151,22 @@ def test_many_waiters_vanish_at_once(client, node, name):
     assert client.request("GET", f"/v1/locks/{name}")[2]["holders"] == []
 
 
+def test_429_too_many_wait_for_one_lock(own_node):
+    """10,000 may. Their clients then leave all at once."""
+    node = own_node("--connections-max", "12000")
+    acquire(node, "x")
+    crowd = [Raw(node.port).request("POST", "/v1/locks/x/acquire?wait=10m") for _ in range(10000)]
+    with node.client() as client:
+        until(lambda: client.request("GET", "/v1/locks/x")[2]["waiter_count"] == 10000, "10,000 wait", 60, 0.05)
+        status, headers, problem = client.request("POST", "/v1/locks/x/acquire?wait=10m")
+        assert (status, problem["code"], problem["retryable"]) == (429, "too_many_waiters", True)
+        assert headers["Retry-After"] == "1"
+        assert client.request("POST", "/v1/locks/x/acquire")[0] == 423, "who only tries is told as ever"
+        for each in crowd:
+            each.close()
+        until(lambda: client.request("GET", "/v1/locks/x")[2]["waiter_count"] == 0, "none waits", 60, 0.05)
+
+
 def test_waiters_are_told_when_the_node_stops(own_node):
     node = own_node()
     acquire(node, "x")
