@@ -15,15 +15,11 @@ bool ballast_keep(const char *dir, uint64_t size)
 {
     char path[PATH_SIZE];
     ballast_path(dir, path);
-    int file = disk_open(path, false);
-    if (file >= 0) {
-        bool whole = disk_size(file) == (int64_t)size;
-        disk_close(file);
-        if (whole) return true;
-        disk_remove(path);
-    }
+    int64_t there = disk_size_at(path);
+    if (there == (int64_t)size) return true;
+    if (there >= 0) disk_remove(path);
     if (disk_free_bytes(dir) < 2 * (int64_t)size) return false;
-    file = disk_open(path, true);
+    int file = disk_open(path, true);
     if (file < 0) return false;
     int error = disk_allocate(file, size);
     disk_close(file);

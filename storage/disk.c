@@ -60,6 +60,12 @@ int64_t disk_size(int file)
     return fstat(file, &facts) ? -errno : (int64_t)facts.st_size;
 }
 
+int64_t disk_size_at(const char *path)
+{
+    struct stat facts;
+    return stat(path, &facts) ? -errno : (int64_t)facts.st_size;
+}
+
 int disk_read(int file, uint64_t offset, void *data, size_t size)
 {
     for (size_t done = 0; done < size;) {

@@ -16,6 +16,7 @@ void disk_close(int file);
  * disk. */
 int disk_allocate(int file, uint64_t size);
 int64_t disk_size(int file);
+int64_t disk_size_at(const char *path); /* without opening it: opening flushes */
 /* All `size` bytes or an error; a short read beyond the end is -ENODATA. */
 int disk_read(int file, uint64_t offset, void *data, size_t size);
 int disk_write(int file, uint64_t offset, struct slice data);

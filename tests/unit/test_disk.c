@@ -36,6 +36,8 @@ static void what_is_written_is_read_back(void **state)
     int file = disk_open(path_in(*state, "a"), true);
     assert_int_equal(disk_write(file, 5, SLICE("hello")), 0);
     assert_int_equal(disk_size(file), 10);
+    assert_int_equal(disk_size_at(path_in(*state, "a")), 10);
+    assert_int_equal(disk_size_at(path_in(*state, "none")), -ENOENT);
     assert_int_equal(disk_read(file, 4, back, 6), 0);
     assert_memory_equal(back, "\0hello", 6);
     assert_int_equal(disk_read(file, 5, back, 6), -ENODATA);
