@@ -201,13 +201,15 @@ static bool make_log_and_state(struct datadir *directory, const struct datadir_s
 {
     char path[PATH_SIZE];
     struct raftlog_creation creation = {.identity = {random_id(), random_id(), ""},
-                                        .config.voter_count = 1,
+                                        .config.member_count = 1,
                                         .state_dir = FIRST_STATE,
                                         .segment_bytes = settings->segment_bytes ? settings->segment_bytes
                                                                                  : RAFTLOG_SEGMENT_BYTES};
     snprintf(creation.identity.name, sizeof creation.identity.name, "%s",
              settings->name ? settings->name : "n1");
-    creation.config.voters[0] = creation.identity.node;
+    creation.config.members[0].node = creation.identity.node;
+    creation.config.members[0].membership = RAFT_VOTER;
+    memcpy(creation.config.members[0].name, creation.identity.name, RAFT_NAME_SIZE);
     inside(directory, FIRST_STATE, path);
     if (state_create(path, creation.identity.cluster, creation.identity.node, directory->error,
                      directory->error_size))

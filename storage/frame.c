@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 
-enum { HEADER_CRC_AT = 12, HEADER_USED = 264, FRAME_CRC_AT = 4 };
+enum { HEADER_CRC_AT = 12, HEADER_USED = 200, FRAME_CRC_AT = 4 };
 
 static const uint8_t magic[8] = {'c', 'o', 'o', 'r', 'd', 'l', 'o', 'g'};
 
@@ -25,6 +25,15 @@ static bool take_hard(struct slice *from, struct raft_hard *hard)
     return take_u64le(from, &hard->term) && take_u64le(from, &hard->vote) && take_u64le(from, &hard->commit);
 }
 
+static void add_config(struct buffer *out, const struct raft_config *config)
+{
+    struct buffer bytes = {0};
+    if (config->member_count) raft_config_encode(config, &bytes);
+    buffer_add_u32le(out, (uint32_t)bytes.size);
+    buffer_add_slice(out, buffer_slice(&bytes));
+    buffer_free(&bytes);
+}
+
 void segment_header_encode(const struct segment_header *header, struct buffer *out)
 {
     size_t begin = out->size;
@@ -44,9 +53,9 @@ void segment_header_encode(const struct segment_header *header, struct buffer *o
     buffer_add_u64le(out, header->base_index);
     buffer_add_u64le(out, header->base_term);
     add_hard(out, &header->hard);
-    buffer_add_u64le(out, header->config.voter_count);
-    for (size_t i = 0; i < RAFT_VOTERS_MAX; i++) buffer_add_u64le(out, header->config.voters[i]);
     CHECK(out->size - begin == HEADER_USED);
+    add_config(out, &header->config);
+    CHECK(out->size - begin <= SEGMENT_HEADER_SIZE);
     out->size = begin + SEGMENT_HEADER_SIZE;
     uint32_t crc = header_crc(out->data + begin);
     memcpy(out->data + begin + HEADER_CRC_AT, &crc, sizeof crc);
@@ -62,11 +71,10 @@ static bool take_text(struct slice *from, char *text, size_t size)
 
 static bool take_config(struct slice *from, struct raft_config *config)
 {
-    uint64_t count;
-    bool good = take_u64le(from, &count) && count >= 1 && count <= RAFT_VOTERS_MAX;
-    for (size_t i = 0; good && i < RAFT_VOTERS_MAX; i++) good = take_u64le(from, &config->voters[i]);
-    if (good) config->voter_count = (size_t)count;
-    return good;
+    uint32_t size;
+    struct slice bytes;
+    if (!take_u32le(from, &size) || !take_bytes(from, size, &bytes)) return false;
+    return size == 0 || raft_config_decode(bytes, config);
 }
 
 static bool take_header(struct slice rest, struct segment_header *header)

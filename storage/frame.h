@@ -3,17 +3,21 @@
  * A segment is SEGMENT_HEADER_SIZE bytes of header, then frames side by side, then zeroes. Numbers are
  * little-endian.
  *
- * Header            0 "coordlog"   8 format u32   12 crc u32 (CRC-32C of the block without these four bytes)
- *                  16 number u64: of the segment, from 1    24 segment_bytes u64
- *                  32 cluster u64   40 node u64   48 name[64]   112 state_dir[32]
- *                 144 frame_number u64: of the first frame here    152 frame_crc u32: of the frame before it,
- * 0 at the start 156 base_chain u32   160 base_index u64   168 base_term u64: the entry that the first one
- * here follows 176 hard: term, vote, commit u64   200 config in force at base: count u64, 7 voters u64   264
- * zeroes Frame (head)      0 size u32: of all of it, a multiple of 8    4 crc u32: CRC-32C of the rest, begun
- * with frame_seed 8 number u64: one more than the frame before   16 before u32: crc of the frame before 20
- * entry_count u32   24 hard: term, vote, commit u64 48 entries side by side Entry             0 index u64   8
- * term u64   16 chain u32   20 kind u32   24 size u32   28 zero u32   32 payload, zeroes up to a multiple of
- * 8 */
+ * Header
+ *   0 "coordlog"   8 format u32   12 crc u32 (CRC-32C of the block without these four bytes)
+ *  16 number u64: of the segment, from 1   24 segment_bytes u64
+ *  32 cluster u64   40 node u64   48 name[64]   112 state_dir[32]
+ * 144 frame_number u64: of the first frame here   152 frame_crc u32: of the frame before it, 0 at the start
+ * 156 base_chain u32   160 base_index u64   168 base_term u64: the entry that the first one here follows
+ * 176 hard: term, vote, commit u64
+ * 200 config in force at base: size u32, then its bytes (raft_config_encode; size 0: no members), zeroes
+ * Frame (head)
+ *   0 size u32: of all of it, a multiple of 8   4 crc u32: CRC-32C of the rest, begun with frame_seed
+ *   8 number u64: one more than the frame before   16 before u32: crc of the frame before
+ *  20 entry_count u32   24 hard: term, vote, commit u64   48 entries side by side
+ * Entry
+ *   0 index u64   8 term u64   16 chain u32   20 kind u32   24 size u32   28 zero u32
+ *  32 payload, zeroes up to a multiple of 8 */
 #ifndef COORDD_STORAGE_FRAME_H
 #define COORDD_STORAGE_FRAME_H
 

@@ -42,7 +42,7 @@ bool raft_heard_lately(const struct raft *raft)
 static size_t granted(const struct raft *raft)
 {
     size_t count = 1; /* its own */
-    for (size_t i = 0; i < raft->peer_count; i++) count += raft->peers[i].granted;
+    for (size_t i = 0; i < raft->peer_count; i++) count += raft->peers[i].votes && raft->peers[i].granted;
     return count;
 }
 
@@ -50,6 +50,7 @@ static void ask_all(struct raft *raft, enum raft_message_kind kind, uint64_t ter
 {
     for (size_t i = 0; i < raft->peer_count; i++) {
         raft->peers[i].granted = false;
+        if (!raft->peers[i].votes) continue;
         struct raft_message message = {.kind = kind,
                                        .from = raft->settings.self,
                                        .to = raft->peers[i].id,

@@ -29,7 +29,7 @@ struct raft {
     uint64_t quorum_at_ms;    /* leader: when to look whether a quorum still answers */
     uint64_t noop;            /* leader: the index of its own term's first entry */
 
-    struct peer peers[RAFT_VOTERS_MAX]; /* the voters but self */
+    struct peer peers[RAFT_MEMBERS_MAX]; /* the members but self */
     size_t peer_count;
 
     uint64_t round, round_sent,

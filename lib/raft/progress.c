@@ -4,7 +4,8 @@
 
 void peer_begin(struct peer *peer, uint64_t next)
 {
-    *peer = (struct peer){.id = peer->id, .state = PEER_PROBE, .next = next, .active = true};
+    *peer = (struct peer){
+        .id = peer->id, .votes = peer->votes, .state = PEER_PROBE, .next = next, .active = true};
 }
 
 void peer_probe(struct peer *peer, uint64_t next)

@@ -15,6 +15,7 @@ enum peer_state { PEER_PROBE, PEER_REPLICATE };
 
 struct peer {
     uint64_t id;
+    bool votes;
     /* candidate */
     bool answered, granted;
     /* leader */

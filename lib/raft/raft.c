@@ -91,7 +91,7 @@ static void look_at_quorum(struct raft *raft)
 {
     size_t active = raft_is_voter(raft, raft->settings.self);
     for (size_t i = 0; i < raft->peer_count; i++) {
-        active += raft->peers[i].active;
+        active += raft->peers[i].votes && raft->peers[i].active;
         raft->peers[i].active = false;
     }
     raft->quorum_at_ms = raft->now_ms + raft->settings.election_ms;

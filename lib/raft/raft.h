@@ -16,7 +16,13 @@
 
 #include "base/slice.h"
 
-enum { RAFT_VOTERS_MAX = 7, RAFT_PAYLOAD_MAX = 4 * 1024 * 1024 };
+enum {
+    RAFT_VOTERS_MAX = 7,
+    RAFT_MEMBERS_MAX = 9,
+    RAFT_NAME_SIZE = 64,     /* of a member's name, with its zero */
+    RAFT_ADDRESS_SIZE = 124, /* of HOST:PORT, with its zero */
+    RAFT_PAYLOAD_MAX = 4 * 1024 * 1024
+};
 
 enum raft_entry_kind { RAFT_COMMAND = 1, RAFT_NOOP = 2, RAFT_CONFIG = 3 };
 
@@ -37,16 +43,34 @@ struct raft_hard {
     uint64_t term, vote /* node id, 0: none */, commit;
 };
 
-/* Who votes. Node ids are random non-zero 64-bit numbers. The payload of a RAFT_CONFIG entry is this, encoded
- * by raft_config_encode; a configuration is in force from the moment its entry is appended. */
+/* What a member may do. Numbers are in the log: for ever. */
+enum raft_membership {
+    RAFT_VOTER = 1,
+    RAFT_LEARNER = 2, /* receives the log; is to become a voter once it has caught up */
+    RAFT_OBSERVER = 3 /* receives the log and stays so */
+};
+
+struct raft_member {
+    uint64_t node; /* a random non-zero number, never reused */
+    enum raft_membership membership;
+    char name[RAFT_NAME_SIZE];       /* for people; the core does not look at it */
+    char address[RAFT_ADDRESS_SIZE]; /* HOST:PORT of its peer port; the core does not look at it */
+};
+
+/* The cluster. The payload of a RAFT_CONFIG entry is this, encoded by raft_config_encode; a configuration is
+ * in force from the moment its entry is appended. A node that waits to be added has no members in its first
+ * one: it never stands for election. Unused members and the bytes behind names are zero. */
 struct raft_config {
-    uint64_t voters[RAFT_VOTERS_MAX];
-    size_t voter_count;
+    struct raft_member members[RAFT_MEMBERS_MAX];
+    size_t member_count;
 };
 
 struct buffer;
 void raft_config_encode(const struct raft_config *config, struct buffer *out);
+/* False for what raft_config_encode does not make: no members, a node twice, too many voters, a text without
+ * its zero. */
 bool raft_config_decode(struct slice payload, struct raft_config *config);
+const struct raft_member *raft_config_member(const struct raft_config *config, uint64_t node); /* or NULL */
 
 enum raft_role { RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT_CANDIDATE, RAFT_LEADER };
 

@@ -23,10 +23,11 @@ static void begin(void)
 static void make(const uint8_t *data, size_t size)
 {
     char error[256];
-    struct raftlog_creation creation = {.identity = {1, 2, "n1"},
-                                        .config = {{2}, 1},
-                                        .state_dir = "state-1",
-                                        .segment_bytes = RAFTLOG_SEGMENT_BYTES_MIN};
+    struct raftlog_creation creation = {
+        .identity = {1, 2, "n1"},
+        .config = {.members[0] = {.node = 2, .membership = RAFT_VOTER}, .member_count = 1},
+        .state_dir = "state-1",
+        .segment_bytes = RAFTLOG_SEGMENT_BYTES_MIN};
     char path[160];
     snprintf(path, sizeof path, "%s/log", directory);
     if (raftlog_create(path, &creation, error, sizeof error)) abort();

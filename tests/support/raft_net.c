@@ -57,8 +57,9 @@ void net_start(struct net *net, uint64_t id)
         .entries = entries,
         .entry_count = (size_t)node->last,
     };
-    restored.config.voter_count = net->count;
-    for (uint64_t i = 0; i < net->count; i++) restored.config.voters[i] = i + 1;
+    restored.config.member_count = net->count;
+    for (uint64_t i = 0; i < net->count; i++)
+        restored.config.members[i] = (struct raft_member){.node = i + 1, .membership = RAFT_VOTER};
     node->applied = 0; /* no state is kept: the log is applied and compared again */
     node->raft = raft_new(&settings, &restored, net->now_ms);
     free(entries);

@@ -22,7 +22,10 @@ struct fixture {
 };
 
 static const struct raftlog_creation creation = {
-    .identity = {71, 72, "n1"}, .config = {{72}, 1}, .state_dir = "state-1", .segment_bytes = SEGMENT};
+    .identity = {71, 72, "n1"},
+    .config = {.members[0] = {.node = 72, .membership = RAFT_VOTER}, .member_count = 1},
+    .state_dir = "state-1",
+    .segment_bytes = SEGMENT};
 
 static inline bool open_log(struct fixture *f)
 {

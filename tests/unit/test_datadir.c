@@ -106,8 +106,8 @@ static void the_first_start_makes_a_cluster_of_one(void **state)
                 found->identity.cluster != found->identity.node);
     assert_string_equal(found->identity.name, "n1");
     assert_string_equal(found->state_dir, "state-1");
-    assert_int_equal(found->config.voter_count, 1);
-    assert_true(found->config.voters[0] == found->identity.node);
+    assert_int_equal(found->config.member_count, 1);
+    assert_true(found->config.members[0].node == found->identity.node);
     assert_true(found->hard.term == 0 && found->hard.vote == 0 && found->hard.commit == 0);
     assert_true(found->base_index == 0 && found->entry_count == 0);
     assert_int_equal(state_mark(f->contents.state).applied, 0);

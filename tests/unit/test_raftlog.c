@@ -10,8 +10,8 @@ static void a_new_log_is_empty_and_knows_whose_it_is(void **state)
     assert_int_equal(f->found.identity.node, 72);
     assert_string_equal(f->found.identity.name, "n1");
     assert_string_equal(f->found.state_dir, "state-1");
-    assert_int_equal(f->found.config.voter_count, 1);
-    assert_int_equal(f->found.config.voters[0], 72);
+    assert_int_equal(f->found.config.member_count, 1);
+    assert_int_equal(f->found.config.members[0].node, 72);
     assert_int_equal(f->found.cut_bytes, 0);
     assert_int_equal(raftlog_create(f->dir, &creation, f->error, sizeof f->error), -EEXIST);
     assert_non_null(strstr(f->error, "exists"));
@@ -180,7 +180,9 @@ static void trimming_everything_keeps_the_hard_state(void **state)
 
 static struct slice config_payload(struct fixture *f, size_t voter_count)
 {
-    struct raft_config config = {{72, 73, 74, 75, 76}, voter_count};
+    struct raft_config config = {.member_count = voter_count};
+    for (size_t i = 0; i < voter_count; i++)
+        config.members[i] = (struct raft_member){.node = 72 + i, .membership = RAFT_VOTER};
     struct buffer bytes = {0};
     raft_config_encode(&config, &bytes);
     struct slice payload = arena_copy(&f->arena, buffer_slice(&bytes));
@@ -204,7 +206,7 @@ static void the_configuration_at_the_base_follows_the_entries(void **state)
     append_config(f, 5, 1, 3);
     append_config(f, 5, 2, 4); /* in place of the one with three */
     reopen(f);
-    assert_int_equal(f->found.config.voter_count, 1);
+    assert_int_equal(f->found.config.member_count, 1);
     assert_true(slice_equal(f->found.entries[3].payload, f->entries[4].payload));
     assert_true(slice_equal(f->found.entries[4].payload, f->entries[5].payload));
     assert_int_equal(f->found.entries[0].payload.size, 0);
@@ -213,10 +215,10 @@ static void the_configuration_at_the_base_follows_the_entries(void **state)
     for (uint64_t i = 22; i <= 60; i++) append(f, i, i, 2, 1000);
     assert_true((f->found.base_index = raftlog_trim(f->log, 18)) > 5);
     reopen(f);
-    assert_int_equal(f->found.config.voter_count, 4);
+    assert_int_equal(f->found.config.member_count, 4);
     assert_true((f->found.base_index = raftlog_trim(f->log, 60)) > 21);
     reopen(f);
-    assert_int_equal(f->found.config.voter_count, 5);
+    assert_int_equal(f->found.config.member_count, 5);
 }
 
 /* What Raft must never ask for ends the process before it is written. */

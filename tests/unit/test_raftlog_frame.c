@@ -4,17 +4,21 @@
 #include "storage/frame.h"
 #include "tests/unit/cmocka_all.h"
 
-static const struct segment_header sample_header = {.number = 7,
-                                                    .segment_bytes = 65536,
-                                                    .identity = {11, 22, "n1"},
-                                                    .state_dir = "state-3",
-                                                    .frame_number = 900,
-                                                    .frame_crc = 33,
-                                                    .base_chain = 44,
-                                                    .base_index = 55,
-                                                    .base_term = 6,
-                                                    .hard = {8, 22, 54},
-                                                    .config = {{22, 23, 24}, 3}};
+static const struct segment_header sample_header = {
+    .number = 7,
+    .segment_bytes = 65536,
+    .identity = {11, 22, "n1"},
+    .state_dir = "state-3",
+    .frame_number = 900,
+    .frame_crc = 33,
+    .base_chain = 44,
+    .base_index = 55,
+    .base_term = 6,
+    .hard = {8, 22, 54},
+    .config = {.members[0] = {.node = 22, .membership = RAFT_VOTER},
+               .members[1] = {.node = 23, .membership = RAFT_VOTER},
+               .members[2] = {.node = 24, .membership = RAFT_VOTER},
+               .member_count = 3}};
 
 static void a_header_comes_back(void **state)
 {
