@@ -1,14 +1,13 @@
-/* Two lists under two kinds of lock. The node sleeps on a condition variable, an api thread in its event loop
- * on an eventfd; either is woken only when its list was empty, so a burst costs one wake-up.
+/* Two lists under two kinds of lock. The node and the api threads sleep in their event loops on eventfds; a
+ * descriptor is written only when its list was empty, so a burst costs one wake-up.
  *
- * Invariants: 1. lists keep the order of arrival. 2. `woken` of an api_loop is true exactly while its
- * event_fd is readable. 3. A call is in one list at most. */
+ * Invariants: 1. lists keep the order of arrival. 2. `woken` is true exactly while event_fd is readable. 3. A
+ * call is in one list at most. */
 #include "api/inbox.h"
 
 #include "base/check.h"
 #include "base/memory.h"
 
-#include <errno.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -17,13 +16,12 @@
 enum {
     LOOPS_MAX = 64,
     SPARE_CALLS_MAX = 256, /* per thread, each with at most 64 KiB of arena */
-    SLICE_MS = 1000,       /* the condition variable's clock stands still while the machine is suspended */
 };
 
 struct mailbox {
     pthread_mutex_t mutex;
-    pthread_cond_t arrived;
-    bool waiting;
+    int event_fd; /* readable when something came */
+    bool woken;
     struct call *calls, **calls_end;
     struct notice *notices, **notices_end;
     struct api_loop *loops[LOOPS_MAX];
@@ -117,11 +115,8 @@ static void free_notices(struct notice *notices)
 struct mailbox *mailbox_new(void)
 {
     struct mailbox *mailbox = memory_new(sizeof *mailbox);
-    pthread_condattr_t attributes;
-    CHECK(pthread_condattr_init(&attributes) == 0);
-    CHECK(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
-    CHECK(pthread_cond_init(&mailbox->arrived, &attributes) == 0);
-    pthread_condattr_destroy(&attributes);
+    mailbox->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    CHECK(mailbox->event_fd >= 0);
     CHECK(pthread_mutex_init(&mailbox->mutex, NULL) == 0);
     CHECK(pthread_mutex_init(&mailbox->view_mutex, NULL) == 0);
     mailbox->calls_end = &mailbox->calls;
@@ -135,7 +130,7 @@ void mailbox_free(struct mailbox *mailbox)
     CHECK(mailbox->loop_count == 0);
     free_calls(mailbox->calls);
     free_notices(mailbox->notices);
-    pthread_cond_destroy(&mailbox->arrived);
+    close(mailbox->event_fd);
     pthread_mutex_destroy(&mailbox->mutex);
     pthread_mutex_destroy(&mailbox->view_mutex);
     free(mailbox);
@@ -143,10 +138,10 @@ void mailbox_free(struct mailbox *mailbox)
 
 static void unlock_and_wake(struct mailbox *mailbox)
 {
-    bool wake = mailbox->waiting;
-    mailbox->waiting = false;
+    bool wake = !mailbox->woken;
+    mailbox->woken = true;
+    if (wake) CHECK(eventfd_write(mailbox->event_fd, 1) == 0);
     pthread_mutex_unlock(&mailbox->mutex);
-    if (wake) pthread_cond_signal(&mailbox->arrived);
 }
 
 void mailbox_submit(struct mailbox *mailbox, struct call *calls)
@@ -169,36 +164,26 @@ void mailbox_notify(struct mailbox *mailbox, struct notice *notice)
     unlock_and_wake(mailbox);
 }
 
-static void sleep_until_mail(struct mailbox *mailbox, uint64_t ms)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(ms / 1000);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    mailbox->waiting = true;
-    pthread_cond_timedwait(&mailbox->arrived, &mailbox->mutex, &until);
-    mailbox->waiting = false;
-}
-
-struct mail mailbox_take(struct mailbox *mailbox, uint64_t until_ms)
+struct mail mailbox_take(struct mailbox *mailbox)
 {
     pthread_mutex_lock(&mailbox->mutex);
-    while (!mailbox->calls && !mailbox->notices) {
-        uint64_t now_ms = boottime_ms();
-        if (now_ms >= until_ms) break;
-        sleep_until_mail(mailbox, until_ms - now_ms < SLICE_MS ? until_ms - now_ms : SLICE_MS);
-    }
     struct mail mail = {mailbox->calls, mailbox->notices};
     mailbox->calls = NULL;
     mailbox->calls_end = &mailbox->calls;
     mailbox->notices = NULL;
     mailbox->notices_end = &mailbox->notices;
+    if (mailbox->woken) {
+        eventfd_t ignored;
+        CHECK(eventfd_read(mailbox->event_fd, &ignored) == 0);
+        mailbox->woken = false;
+    }
     pthread_mutex_unlock(&mailbox->mutex);
     return mail;
+}
+
+int mailbox_descriptor(const struct mailbox *mailbox)
+{
+    return mailbox->event_fd;
 }
 
 /* --- node to api --- */

@@ -63,12 +63,14 @@ void mailbox_submit(struct mailbox *mailbox, struct call *calls);
 void mailbox_notify(struct mailbox *mailbox,
                     struct notice *notice); /* allocated with malloc; the taker frees it */
 
-/* node: takes all there is, waiting until until_ms (CLOCK_BOOTTIME) when there is nothing. */
+/* node: takes all there is, without waiting. */
 struct mail {
     struct call *calls;
     struct notice *notices;
 };
-struct mail mailbox_take(struct mailbox *mailbox, uint64_t until_ms);
+struct mail mailbox_take(struct mailbox *mailbox);
+/* Readable when there may be something to take; stays so until it is taken. */
+int mailbox_descriptor(const struct mailbox *mailbox);
 
 /* node -> api (api/http.c): answered calls, each to its home; every api thread is woken at most once. */
 void mailbox_deliver(struct call *calls);

@@ -7,13 +7,17 @@
 #include "coordd/log.h"
 
 #include <errno.h>
+#include <poll.h>
 
 /* The only look at the world. A loop that stood still could not hear renewals: step 5 of leases.md. */
 static struct mail gather(struct node *node)
 {
     uint64_t before_ms = boottime_ms();
     bool waiting_work = node->queue && !node->save_blocked;
-    struct mail mail = mailbox_take(node->settings.mailbox, waiting_work ? before_ms : duties_next_ms(node));
+    uint64_t until_ms = waiting_work ? before_ms : duties_next_ms(node);
+    struct pollfd watched = {.fd = mailbox_descriptor(node->settings.mailbox), .events = POLLIN};
+    poll(&watched, 1, until_ms > before_ms ? (int)(until_ms - before_ms) : 0);
+    struct mail mail = mailbox_take(node->settings.mailbox);
     uint64_t last_ms = node->now_ms;
     node->now_ms = boottime_ms();
     if (node->now_ms - last_ms > node->settings.heartbeat_ms)

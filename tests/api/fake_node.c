@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "tests/unit/api_tables.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -102,7 +103,9 @@ static atomic_bool stopping;
 static void *turn(void *arg)
 {
     while (!stopping) {
-        struct mail mail = mailbox_take(mailbox, boottime_ms() + 50);
+        struct pollfd watched = {.fd = mailbox_descriptor(mailbox), .events = POLLIN};
+        poll(&watched, 1, 50);
+        struct mail mail = mailbox_take(mailbox);
         pthread_mutex_lock(arg);
         take_calls(mail.calls);
         take_notices(mail.notices);

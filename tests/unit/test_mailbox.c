@@ -77,13 +77,13 @@ static void mail_keeps_its_order(void **state)
     mailbox_submit(mailbox, calls[0]);
     mailbox_submit(mailbox, NULL);
     mailbox_submit(mailbox, calls[2]);
-    struct mail mail = mailbox_take(mailbox, 0);
+    struct mail mail = mailbox_take(mailbox);
     struct call *at = mail.calls;
     for (size_t i = 0; i < 4; i++, at = at->next) assert_ptr_equal(at, calls[i]);
     assert_null(at);
     assert_null(mail.notices);
     for (size_t i = 0; i < 4; i++) call_free(calls[i]);
-    mail = mailbox_take(mailbox, 0);
+    mail = mailbox_take(mailbox);
     assert_null(mail.calls);
 }
 
@@ -96,7 +96,7 @@ static void notices_keep_their_order(void **state)
         notices[i]->kind = NOTICE_GONE;
         mailbox_notify(mailbox, notices[i]);
     }
-    struct notice *at = mailbox_take(mailbox, 0).notices;
+    struct notice *at = mailbox_take(mailbox).notices;
     for (size_t i = 0; i < 3; i++) {
         struct notice *next = at->next;
         assert_ptr_equal(at, notices[i]);
@@ -106,13 +106,24 @@ static void notices_keep_their_order(void **state)
     assert_null(at);
 }
 
-static void taking_waits_no_longer_than_told(void **state)
+static bool mail_lies_there(int timeout_ms)
+{
+    struct pollfd watched = {.fd = mailbox_descriptor(mailbox), .events = POLLIN};
+    return poll(&watched, 1, timeout_ms) == 1;
+}
+
+static void the_descriptor_tells_of_mail(void **state)
 {
     (void)state;
-    uint64_t before_ms = boottime_ms();
-    struct mail mail = mailbox_take(mailbox, before_ms + 3);
-    assert_null(mail.calls);
-    assert_true(boottime_ms() >= before_ms + 3);
+    assert_false(mail_lies_there(0));
+    mailbox_submit(mailbox, call_new());
+    mailbox_submit(mailbox, call_new());
+    assert_true(mail_lies_there(0));
+    struct mail mail = mailbox_take(mailbox);
+    assert_false(mail_lies_there(0));
+    call_free(mail.calls->next);
+    call_free(mail.calls);
+    assert_null(mailbox_take(mailbox).calls);
 }
 
 static void answers_go_home_and_wake_once(void **state)
@@ -227,7 +238,8 @@ static void *node_thread(void *arg)
     struct node_view view = {.role = "leader"};
     (void)arg;
     for (size_t seen = 0; seen < CALLS;) {
-        struct mail mail = mailbox_take(mailbox, boottime_ms() + 60000);
+        mail_lies_there(60000);
+        struct mail mail = mailbox_take(mailbox);
         for (struct call *call = mail.calls; call; call = call->next) {
             call->revision = ++seen;
             view.applied = seen;
@@ -280,7 +292,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(more_calls_than_are_kept_are_given_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mail_keeps_its_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(notices_keep_their_order, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(taking_waits_no_longer_than_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_descriptor_tells_of_mail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(answers_go_home_and_wake_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(answers_nobody_took_are_freed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(barriers_are_asked_of_every_thread, set_up, tear_down),
