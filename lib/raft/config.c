@@ -68,9 +68,26 @@ const struct raft_member *raft_config_member(const struct raft_config *config, u
     return NULL;
 }
 
+const struct placed_config *raft_placed_now(const struct raft *raft)
+{
+    return strip_at(&raft->configs, raft->configs.count - 1);
+}
+
 const struct raft_config *raft_config_now(const struct raft *raft)
 {
-    return &((struct placed_config *)strip_at(&raft->configs, raft->configs.count - 1))->config;
+    return &raft_placed_now(raft)->config;
+}
+
+const struct raft_config *raft_config_in_force(const struct raft *raft)
+{
+    return raft_config_now(raft);
+}
+
+const struct raft_config *raft_config_at(const struct raft *raft, uint64_t index)
+{
+    size_t place = raft->configs.count - 1;
+    while (place > 0 && ((struct placed_config *)strip_at(&raft->configs, place))->index > index) place--;
+    return &((struct placed_config *)strip_at(&raft->configs, place))->config;
 }
 
 bool raft_is_voter(const struct raft *raft, uint64_t node)
@@ -152,5 +169,6 @@ uint64_t raft_quorum_reached(const struct raft *raft, uint64_t own, uint64_t (*o
             values[k] = values[k - 1];
             values[k - 1] = swap;
         }
-    return values[raft_quorum(raft) - 1];
+    size_t quorum = raft_quorum(raft);
+    return quorum <= count ? values[quorum - 1] : 0;
 }

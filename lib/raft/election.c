@@ -28,6 +28,7 @@ void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)
     bool changed = raft->role != RAFT_FOLLOWER || raft->leader != leader;
     raft->role = RAFT_FOLLOWER;
     raft->leader = leader;
+    raft->transfer_to = raft->transfer_until_ms = 0;
     if (leader) raft->heard_at_ms = raft->now_ms;
     raft_forget_rounds(raft);
     if (changed || leader) raft_reset_election(raft);
@@ -46,7 +47,7 @@ static size_t granted(const struct raft *raft)
     return count;
 }
 
-static void ask_all(struct raft *raft, enum raft_message_kind kind, uint64_t term)
+static void ask_all(struct raft *raft, enum raft_message_kind kind, uint64_t term, bool transfer)
 {
     for (size_t i = 0; i < raft->peer_count; i++) {
         raft->peers[i].granted = false;
@@ -55,6 +56,7 @@ static void ask_all(struct raft *raft, enum raft_message_kind kind, uint64_t ter
                                        .from = raft->settings.self,
                                        .to = raft->peers[i].id,
                                        .term = term,
+                                       .transfer = transfer,
                                        .index = entries_last(&raft->log),
                                        .log_term = entries_last_term(&raft->log)};
         if (kind == RAFT_PRE_VOTE)
@@ -64,7 +66,7 @@ static void ask_all(struct raft *raft, enum raft_message_kind kind, uint64_t ter
     }
 }
 
-static void stand(struct raft *raft)
+void raft_stand(struct raft *raft, bool transfer)
 {
     raft->role = RAFT_CANDIDATE;
     raft->hard.term++;
@@ -72,7 +74,7 @@ static void stand(struct raft *raft)
     raft->hard_dirty = true;
     raft->leader = 0;
     raft_reset_election(raft);
-    ask_all(raft, RAFT_VOTE, raft->hard.term);
+    ask_all(raft, RAFT_VOTE, raft->hard.term, transfer);
     if (granted(raft) >= raft_quorum(raft)) raft_lead(raft);
 }
 
@@ -82,8 +84,8 @@ void raft_campaign(struct raft *raft)
     if (!raft_is_voter(raft, raft->settings.self)) return;
     raft->role = RAFT_PRE_CANDIDATE;
     raft->leader = 0;
-    ask_all(raft, RAFT_PRE_VOTE, raft->hard.term + 1);
-    if (granted(raft) >= raft_quorum(raft)) stand(raft);
+    ask_all(raft, RAFT_PRE_VOTE, raft->hard.term + 1, false);
+    if (granted(raft) >= raft_quorum(raft)) raft_stand(raft, false);
 }
 
 static bool log_is_as_new(const struct raft *raft, const struct raft_message *message)
@@ -137,7 +139,7 @@ void raft_receive_vote_reply(struct raft *raft, const struct raft_message *messa
     peer->granted = true;
     if (granted(raft) < raft_quorum(raft)) return;
     if (pre)
-        stand(raft);
+        raft_stand(raft, false);
     else
         raft_lead(raft);
 }

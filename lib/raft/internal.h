@@ -28,6 +28,7 @@ struct raft {
     uint64_t heartbeat_at_ms; /* leader */
     uint64_t quorum_at_ms;    /* leader: when to look whether a quorum still answers */
     uint64_t noop;            /* leader: the index of its own term's first entry */
+    uint64_t transfer_to, transfer_until_ms, transfer_asked_ms; /* leader: handing over; 0: it is not */
 
     struct peer peers[RAFT_MEMBERS_MAX]; /* the members but self */
     size_t peer_count;
@@ -44,6 +45,7 @@ struct raft {
 /* election.c */
 void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader);
 void raft_campaign(struct raft *raft);
+void raft_stand(struct raft *raft, bool transfer); /* at once, without a pre-vote */
 void raft_reset_election(struct raft *raft);
 void raft_receive_vote(struct raft *raft, const struct raft_message *message);
 void raft_receive_vote_reply(struct raft *raft, const struct raft_message *message);
@@ -57,11 +59,19 @@ void raft_receive_append_reply(struct raft *raft, const struct raft_message *mes
 void raft_send_appends(struct raft *raft);
 void raft_advance_commit(struct raft *raft);
 
+uint64_t raft_quorum_heard_ms(const struct raft *raft);
+void raft_leave_if_removed(struct raft *raft); /* a leader whose removal is committed */
+
+/* transfer.c */
+void raft_tend_transfer(struct raft *raft); /* sends TIMEOUT_NOW once the target has all; gives up in time */
+void raft_receive_timeout_now(struct raft *raft, const struct raft_message *message);
+
 /* read.c */
 void raft_confirm_rounds(struct raft *raft);
 void raft_forget_rounds(struct raft *raft);
 
 /* config.c */
+const struct placed_config *raft_placed_now(const struct raft *raft);
 const struct raft_config *raft_config_now(const struct raft *raft);
 bool raft_is_voter(const struct raft *raft, uint64_t node);
 size_t raft_quorum(const struct raft *raft);

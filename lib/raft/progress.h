@@ -21,8 +21,11 @@ struct peer {
     /* leader */
     enum peer_state state;
     uint64_t match, next;
-    bool probing; /* PROBE: an append is under way */
-    bool active;  /* answered since the last look at the quorum */
+    bool probing;         /* PROBE: an append is under way */
+    bool active;          /* answered since the last look at the quorum */
+    bool supplied;        /* entries from the disk are on their way to it in this turn */
+    uint64_t heard_ms;    /* its last answer in this term, 0: none */
+    uint64_t commit_told; /* the commit index in the last append to it */
     uint64_t round;
     uint64_t inflight[PEER_INFLIGHT_MAX]; /* last index of each unanswered append, rising; a ring */
     size_t inflight_first, inflight_count;

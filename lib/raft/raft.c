@@ -103,6 +103,7 @@ void raft_tick(struct raft *raft, uint64_t now_ms)
     CHECK(!raft->saving && now_ms >= raft->now_ms);
     raft->now_ms = now_ms;
     if (raft->role == RAFT_LEADER) {
+        raft_tend_transfer(raft);
         if (raft->peer_count && now_ms >= raft->quorum_at_ms) look_at_quorum(raft);
     } else if (now_ms >= raft->election_at_ms) {
         raft_campaign(raft);
@@ -122,7 +123,8 @@ static bool accept_term(struct raft *raft, const struct raft_message *message)
 {
     bool granted = message->kind == RAFT_PRE_VOTE_REPLY && !message->reject;
     if (message->term <= raft->hard.term || message->kind == RAFT_PRE_VOTE || granted) return true;
-    if (message->kind == RAFT_VOTE && raft_heard_lately(raft)) return false;
+    if (message->kind == RAFT_VOTE && !message->transfer && raft_heard_lately(raft)) return false;
+    if (message->kind == RAFT_TIMEOUT_NOW) return false; /* of a leader that this node has not heard */
     if (message->kind != RAFT_APPEND) raft_become_follower(raft, message->term, 0);
     return true;
 }
@@ -132,8 +134,8 @@ void raft_receive(struct raft *raft, const struct raft_message *message, uint64_
     CHECK(!raft->saving);
     if (now_ms > raft->now_ms) raft->now_ms = now_ms;
     uint64_t self = raft->settings.self;
-    bool request =
-        message->kind == RAFT_PRE_VOTE || message->kind == RAFT_VOTE || message->kind == RAFT_APPEND;
+    bool request = message->kind == RAFT_PRE_VOTE || message->kind == RAFT_VOTE ||
+                   message->kind == RAFT_APPEND || message->kind == RAFT_TIMEOUT_NOW;
     if (message->to != self || message->from == self || message->from == 0 || message->term == 0) return;
     if (!request && !raft_peer(raft, message->from)) return;
     if (message->kind == RAFT_APPEND && !raft_peer(raft, message->from) && message->term < raft->hard.term)
@@ -154,13 +156,16 @@ void raft_receive(struct raft *raft, const struct raft_message *message, uint64_
     case RAFT_APPEND_REPLY:
         raft_receive_append_reply(raft, message);
         break;
+    case RAFT_TIMEOUT_NOW:
+        raft_receive_timeout_now(raft, message);
+        break;
     }
 }
 
 uint64_t raft_propose(struct raft *raft, enum raft_entry_kind kind, struct slice payload)
 {
     CHECK(!raft->saving && payload.size <= RAFT_PAYLOAD_MAX);
-    return raft->role == RAFT_LEADER ? raft_append_own(raft, kind, payload) : 0;
+    return raft->role == RAFT_LEADER && !raft->transfer_until_ms ? raft_append_own(raft, kind, payload) : 0;
 }
 
 static void hand_out(struct strip *queued, struct strip *output)
@@ -204,6 +209,7 @@ void raft_saved(struct raft *raft)
     raft->saving = false;
     raft->durable = entries_last(&raft->log);
     raft_advance_commit(raft);
+    raft_leave_if_removed(raft);
 }
 
 uint64_t raft_committed(const struct raft *raft)
@@ -225,6 +231,56 @@ void raft_applied(struct raft *raft, uint64_t index, uint64_t keep)
     if (index > keep) entries_drop_payloads(&raft->log, index - keep);
 }
 
+size_t raft_peers(const struct raft *raft, struct raft_peer_status *peers)
+{
+    if (raft->role != RAFT_LEADER) return 0;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        const struct peer *peer = &raft->peers[i];
+        bool lost = peer->next <= raft->log.base_index;
+        peers[i] = (struct raft_peer_status){
+            .node = peer->id,
+            .match = peer->match,
+            .next = peer->next,
+            .membership = raft_config_member(raft_config_now(raft), peer->id)->membership,
+            .state = lost                            ? RAFT_PEER_NEEDS_SNAPSHOT
+                     : peer->state == PEER_REPLICATE ? RAFT_PEER_REPLICATE
+                                                     : RAFT_PEER_PROBE,
+            .heard_ms = peer->heard_ms};
+    }
+    return raft->peer_count;
+}
+
+bool raft_place(const struct raft *raft, uint64_t index, uint64_t *term, uint32_t *chain)
+{
+    if (entries_term_at(&raft->log, index, term) != TERM_KNOWN) return false;
+    *chain = entries_chain_at(&raft->log, index);
+    return true;
+}
+
+bool raft_has(struct raft *raft, uint64_t index, uint64_t term)
+{
+    uint64_t here = 0;
+    CHECK(!raft->saving);
+    enum term_at known = entries_term_at(&raft->log, index, &here);
+    if (known == TERM_COMPACTED || index <= raft->hard.commit) return true;
+    if (known == TERM_BEYOND || here != term) return false;
+    raft->hard.commit = index;
+    return true;
+}
+
+void raft_install(struct raft *raft, const struct raft_base *base)
+{
+    CHECK(!raft->saving && raft->role != RAFT_LEADER && base->index > raft->hard.commit);
+    CHECK(raft->hard.term >= base->term);
+    entries_free(&raft->log);
+    entries_start(&raft->log, base->index, base->term, base->chain);
+    strip_drop_last(&raft->configs, raft->configs.count);
+    *(struct placed_config *)strip_push(&raft->configs) = (struct placed_config){base->index, base->config};
+    raft->hard.commit = raft->durable = raft->written = base->index;
+    raft->unsaved = base->index + 1;
+    raft_follow_config(raft);
+}
+
 void raft_trimmed(struct raft *raft, uint64_t index)
 {
     if (index <= raft->log.base_index) return;
@@ -243,7 +299,9 @@ struct raft_status raft_status(const struct raft *raft)
                                 .last_index = entries_last(&raft->log),
                                 .last_term = entries_last_term(&raft->log),
                                 .ready = leads && raft->hard.commit >= raft->noop,
-                                .ready_index = leads ? raft->noop : 0};
+                                .ready_index = leads ? raft->noop : 0,
+                                .heard_ms = leads ? raft_quorum_heard_ms(raft) : raft->heard_at_ms,
+                                .change_index = raft_placed_now(raft)->index};
 }
 
 void raft_check(const struct raft *raft)

@@ -80,7 +80,8 @@ enum raft_message_kind {
     RAFT_VOTE,
     RAFT_VOTE_REPLY,
     RAFT_APPEND, /* entries, and the heartbeat when there are none */
-    RAFT_APPEND_REPLY
+    RAFT_APPEND_REPLY,
+    RAFT_TIMEOUT_NOW /* leadership transfer: "stand at once, if your log ends at (index, log_term)" */
 };
 
 struct raft_message {
@@ -93,6 +94,7 @@ struct raft_message {
     uint64_t commit;   /* append: the leader's commit index */
     uint64_t round;    /* append: newest read round; reply: the round answered. 0: none */
     bool reject;       /* replies: refused */
+    bool transfer;     /* votes: the leader asked for this election, so stickiness does not apply */
     const struct raft_entry *entries;
     size_t entry_count;
 };
@@ -136,6 +138,66 @@ void raft_receive(struct raft *raft, const struct raft_message *message, uint64_
 
 /* Appends to the leader's log. Returns the entry's index, or 0 when this node is not leader. */
 uint64_t raft_propose(struct raft *raft, enum raft_entry_kind kind, struct slice payload);
+
+/* --- membership: one member at a time (thesis 4.1), behind the own term's no-op --- */
+
+enum raft_refusal {
+    RAFT_ACCEPTED,
+    RAFT_NOT_LEADER,
+    RAFT_NOT_READY,      /* no entry of the own term is committed yet */
+    RAFT_CHANGE_PENDING, /* another change is not committed yet */
+    RAFT_SENSELESS,      /* no change, more than one member differs, too many, no voter left, an id that comes
+                            as a voter (a member begins as learner or observer) */
+    RAFT_BEHIND,         /* a learner that has not caught up cannot vote */
+    RAFT_NO_QUORUM,      /* of the voters it would have, too few answer now */
+    RAFT_TRANSFERRING    /* leadership is being handed over */
+};
+/* Appends a configuration that differs from the one in force by one member: added (as learner or observer),
+ * promoted, demoted to observer, removed, or with another name or address. Returns the entry's index, or 0
+ * with the reason in *why. A leader that removes itself steps down once that is committed. */
+uint64_t raft_change(struct raft *raft, const struct raft_config *next, enum raft_refusal *why);
+const struct raft_config *raft_config_in_force(const struct raft *raft);
+/* The configuration in force at index (base <= index <= last). */
+const struct raft_config *raft_config_at(const struct raft *raft, uint64_t index);
+/* A RAFT_LEARNER that has caught up and may be promoted now (a leader that is ready, no change pending); 0:
+ * none. The caller proposes it with raft_change. */
+uint64_t raft_learner_ready(const struct raft *raft);
+
+/* --- leadership transfer (thesis 3.10) --- */
+
+/* Hands leadership to a voter, the one that is furthest when `to` is 0. Until it ends raft_propose and
+ * raft_change refuse. It ends with the loss of leadership, or after election_ms without: then this node leads
+ * on. */
+enum raft_refusal raft_transfer(struct raft *raft, uint64_t to);
+bool raft_transferring(const struct raft *raft);
+
+/* --- peers that need what is not in memory --- */
+
+/* A peer that needs entries whose payloads were dropped but which the log on disk still has: true with the
+ * first one wanted. The caller reads some from there (as many as settings.batch_bytes_max takes, at least
+ * one) and hands them in by raft_supply; they must stay as they are until the output has been sent. Ask again
+ * until it is false, before raft_output. */
+bool raft_wants_entries(struct raft *raft, uint64_t *node, uint64_t *first);
+void raft_supply(struct raft *raft, uint64_t node, const struct raft_entry *entries, size_t count);
+
+/* A peer whose next entry is before base + 1 needs a snapshot: its state is PEER_NEEDS_SNAPSHOT. The caller
+ * brings it one by its own ways and reports here what the peer then has (index: last entry in the snapshot;
+ * `term`: the term in which the peer said so). */
+void raft_snapshot_done(struct raft *raft, uint64_t node, uint64_t term, uint64_t index);
+
+/* A snapshot has been made this node's state: the log begins anew behind it, on disk (durable already) and
+ * here. Only for index > raft_committed; the caller has checked that raft_has(index, term) is false. */
+struct raft_base {
+    uint64_t index, term;
+    uint32_t chain;
+    struct raft_config config; /* in force at index */
+};
+void raft_install(struct raft *raft, const struct raft_base *base);
+/* The log has the entry (index, term), or it is before the base: no snapshot up to there is needed. When it
+ * has it, it is known to be committed from now on. */
+bool raft_has(struct raft *raft, uint64_t index, uint64_t term);
+/* Term and chain of an entry, for base <= index <= last. False outside. */
+bool raft_place(const struct raft *raft, uint64_t index, uint64_t *term, uint32_t *chain);
 
 /* Opens (or joins the not yet sent) read round: confirmed once a quorum has answered a heartbeat sent after
  * this call. Round numbers are never reused and rise over all terms of this process. Returns 0 when not
@@ -182,8 +244,21 @@ struct raft_status {
     bool ready; /* leader, and an entry of its own term is committed: reads, renewals and expiry may start
                    once applied */
     uint64_t ready_index; /* that entry (the no-op of this term) */
+    uint64_t heard_ms; /* leader: a quorum has answered since then; else: the leader was last heard then. 0:
+                          never */
+    uint64_t change_index; /* of the configuration in force; > commit: not committed */
 };
 struct raft_status raft_status(const struct raft *raft);
+
+enum raft_peer_state { RAFT_PEER_PROBE, RAFT_PEER_REPLICATE, RAFT_PEER_NEEDS_SNAPSHOT };
+struct raft_peer_status {
+    uint64_t node, match, next;
+    enum raft_membership membership;
+    enum raft_peer_state state;
+    uint64_t heard_ms; /* its last answer in this term; 0: none */
+};
+/* What a leader knows of the others, at most RAFT_MEMBERS_MAX; 0 when not leader. */
+size_t raft_peers(const struct raft *raft, struct raft_peer_status *peers);
 
 /* Aborts when an invariant of the core is broken. The simulator calls it after every step. */
 void raft_check(const struct raft *raft);

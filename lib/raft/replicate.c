@@ -32,6 +32,74 @@ static uint64_t match_of(const struct peer *peer)
     return peer->match;
 }
 
+static bool may_send_entries(const struct raft *raft, const struct peer *peer)
+{
+    return peer->state == PEER_REPLICATE ? peer->inflight_count < raft->settings.inflight_max
+                                         : !peer->probing;
+}
+
+bool raft_wants_entries(struct raft *raft, uint64_t *node, uint64_t *first)
+{
+    if (raft->role != RAFT_LEADER) return false;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        const struct peer *peer = &raft->peers[i];
+        bool on_disk = peer->next > raft->log.base_index && peer->next < entries_window(&raft->log);
+        if (!on_disk || !may_send_entries(raft, peer) || peer->supplied) continue;
+        *node = peer->id;
+        *first = peer->next;
+        return true;
+    }
+    return false;
+}
+
+/* One message a turn: what is behind gets there by and by, and does not crowd out the others. */
+void raft_supply(struct raft *raft, uint64_t node, const struct raft_entry *entries, size_t count)
+{
+    struct peer *peer = raft_peer(raft, node);
+    CHECK(peer && count && entries[0].index == peer->next && !raft->saving);
+    struct raft_message message = {.kind = RAFT_APPEND,
+                                   .from = raft->settings.self,
+                                   .to = peer->id,
+                                   .term = raft->hard.term,
+                                   .index = peer->next - 1,
+                                   .commit = raft->hard.commit,
+                                   .round = raft->round_sent,
+                                   .entries = entries,
+                                   .entry_count = count};
+    CHECK(entries_term_at(&raft->log, message.index, &message.log_term) == TERM_KNOWN);
+    message.chain = entries_chain_at(&raft->log, message.index);
+    peer->supplied = true;
+    peer_sent(peer, message.index + count);
+    raft_send_now(raft, message);
+}
+
+void raft_snapshot_done(struct raft *raft, uint64_t node, uint64_t term, uint64_t index)
+{
+    struct peer *peer = raft_peer(raft, node);
+    if (raft->role != RAFT_LEADER || !peer || term != raft->hard.term || index > raft->hard.commit) return;
+    if (index <= peer->match) return;
+    peer_probe(peer, index + 1);
+    peer_matched(peer, index);
+    raft_advance_commit(raft);
+}
+
+static uint64_t heard_of(const struct peer *peer)
+{
+    return peer->heard_ms;
+}
+
+uint64_t raft_quorum_heard_ms(const struct raft *raft)
+{
+    return raft_quorum_reached(raft, raft->now_ms, heard_of);
+}
+
+void raft_leave_if_removed(struct raft *raft)
+{
+    const struct placed_config *placed = raft_placed_now(raft);
+    bool out = !raft_is_voter(raft, raft->settings.self) && placed->index <= raft->hard.commit;
+    if (raft->role == RAFT_LEADER && out) raft_become_follower(raft, raft->hard.term, 0);
+}
+
 /* Only entries of the own term are counted (Raft 5.4.2, figure 8); the earlier ones go with them. */
 void raft_advance_commit(struct raft *raft)
 {
@@ -67,10 +135,11 @@ static bool send_append(struct raft *raft, struct peer *peer, bool heartbeat)
                                    .round = raft->round_sent};
     if (message.index < raft->log.base_index)
         message.index = raft->log.base_index; /* it needs a snapshot */
-    else if (peer->state == PEER_REPLICATE ? peer->inflight_count < raft->settings.inflight_max
-                                           : !peer->probing)
+    else if (may_send_entries(raft, peer))
         message.entry_count = take_entries(raft, peer->next, &message.entries);
-    if (!message.entry_count && !heartbeat) return false;
+    bool tells_commit = peer->state == PEER_REPLICATE && peer->commit_told < raft->hard.commit;
+    if (!message.entry_count && !heartbeat && !tells_commit) return false;
+    peer->commit_told = raft->hard.commit;
     CHECK(entries_term_at(&raft->log, message.index, &message.log_term) == TERM_KNOWN);
     message.chain = entries_chain_at(&raft->log, message.index);
     if (message.entry_count) peer_sent(peer, message.index + message.entry_count);
@@ -87,6 +156,7 @@ void raft_send_appends(struct raft *raft)
     raft->round_open = false;
     for (size_t i = 0; i < raft->peer_count; i++) {
         struct peer *peer = &raft->peers[i];
+        peer->supplied = false;
         if (heartbeat) peer->probing = false; /* what was lost goes again */
         bool more = send_append(raft, peer, heartbeat);
         while (more) more = send_append(raft, peer, false);
@@ -110,6 +180,7 @@ void raft_receive_append_reply(struct raft *raft, const struct raft_message *mes
     struct peer *peer = raft_peer(raft, message->from);
     if (raft->role != RAFT_LEADER || !peer || message->term != raft->hard.term) return;
     peer->active = true;
+    peer->heard_ms = raft->now_ms;
     if (message->round <= raft->round_sent && message->round > peer->round) peer->round = message->round;
     raft_confirm_rounds(raft);
     if (message->reject)
