@@ -9,8 +9,7 @@ struct api_settings {
     const char
         *listen; /* "127.0.0.1:7400", "[::1]:7400", "0.0.0.0:7400"; port 0: any free one (api_port tells) */
     unsigned threads;
-    const char *node;       /* this node's name: header Coord-Node */
-    const char *cluster_id; /* hex, for /version */
+    const char *node;  /* this node's name: header Coord-Node */
     const char *hosts; /* further Host names to accept, comma-separated; loopback literals, localhost, the
                           node's name and the listen address always are; "*" accepts any */
     unsigned connections_max;

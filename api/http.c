@@ -293,7 +293,6 @@ static void free_api(struct api *api)
     buffer_free(&api->openapi);
     gate_free(api->gate);
     free(api->node);
-    free(api->cluster_id);
     free(api);
 }
 
@@ -318,7 +317,6 @@ static struct api *make_api(const struct api_settings *settings)
     api->mailbox = settings->mailbox;
     api->node = h2o_strdup(NULL, settings->node, SIZE_MAX).base;
     api->node_size = strlen(api->node);
-    api->cluster_id = h2o_strdup(NULL, settings->cluster_id, SIZE_MAX).base;
     api->gate = gate_new(settings->listen, settings->node, settings->hosts);
     api->routes = routes_new(primitives);
     openapi_json(api->routes, &api->openapi);
@@ -335,8 +333,8 @@ static struct api *make_api(const struct api_settings *settings)
         loop->calls_max = HTTP_CALLS_MAX / api->loop_count;
         loop->waiting_max = HTTP_WAITING_MAX / api->loop_count;
     }
-    api->pages = (struct pages){api->node,    api->cluster_id, api->routes, buffer_slice(&api->openapi),
-                                api->metrics, api->loop_count};
+    api->pages =
+        (struct pages){api->node, api->routes, buffer_slice(&api->openapi), api->metrics, api->loop_count};
     return api;
 }
 

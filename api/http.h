@@ -95,7 +95,7 @@ struct request {
 struct api {
     struct mailbox *mailbox;
     unsigned port;
-    char *node, *cluster_id;
+    char *node;
     size_t node_size;
     struct gate *gate;
     struct routes *routes;

@@ -84,7 +84,8 @@ size_t mailbox_barrier_count(const struct mailbox *mailbox);
 enum node_phase { NODE_STARTING, NODE_RUNNING, NODE_STOPPING };
 struct node_view {
     enum node_phase phase;
-    const char *role; /* "leader", "follower", "candidate", "learner" */
+    uint64_t cluster; /* 0: it belongs to none yet */
+    const char *role; /* "leader", "follower", "candidate", "learner", "observer" */
     char leader[64];  /* its name, "" unknown */
     uint64_t term, commit, applied, last_index, first_index;
     uint64_t leases, locks_held, waiters; /* gauges */

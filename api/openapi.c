@@ -159,7 +159,7 @@ static void input_schema(struct json *json, const struct field *field)
 
 static void output_schema(struct json *json, const struct field *field)
 {
-    bool null = field->flags & FIELD_NULL;
+    bool null = (field->flags & FIELD_NULL) || field->type == FIELD_REMAINING;
     switch ((enum field_type)field->type) {
     case FIELD_UINT:
     case FIELD_DURATION:

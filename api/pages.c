@@ -2,6 +2,8 @@
 
 #include "api/openapi.h"
 
+#include <stdio.h>
+
 enum { TURN_FRESH_MS = 5000 }; /* a node shows itself once a second at least */
 
 static const char *const phases[] = {"starting", "running", "stopping"};
@@ -78,7 +80,9 @@ static struct reply write_live(const struct pages *pages, const struct node_view
 static struct reply write_version(const struct pages *pages, const struct node_view *view, uint64_t now_ms,
                                   enum outcome *outcome, struct buffer *body)
 {
-    (void)view, (void)now_ms, (void)outcome;
+    char cluster[17] = "";
+    (void)now_ms, (void)outcome;
+    if (view->cluster) snprintf(cluster, sizeof cluster, "%016llx", (unsigned long long)view->cluster);
     struct json json = {body, false};
     json_open(&json, '{');
     json_key(&json, "name");
@@ -88,7 +92,10 @@ static struct reply write_version(const struct pages *pages, const struct node_v
     json_key(&json, "node");
     json_text(&json, slice_text(pages->node));
     json_key(&json, "cluster_id");
-    json_text(&json, slice_text(pages->cluster_id));
+    if (view->cluster)
+        json_text(&json, slice_text(cluster));
+    else
+        json_null(&json);
     json_close(&json, '}');
     buffer_add_byte(body, '\n');
     return (struct reply){.status = 200, .type = "application/json"};
@@ -105,7 +112,9 @@ static struct reply write_metrics(const struct pages *pages, const struct node_v
 static struct reply write_openapi(const struct pages *pages, const struct node_view *view, uint64_t now_ms,
                                   enum outcome *outcome, struct buffer *body)
 {
-    (void)view, (void)now_ms, (void)outcome;
+    char cluster[17] = "";
+    (void)now_ms, (void)outcome;
+    if (view->cluster) snprintf(cluster, sizeof cluster, "%016llx", (unsigned long long)view->cluster);
     buffer_add_slice(body, pages->openapi);
     return (struct reply){.status = 200, .type = "application/json"};
 }

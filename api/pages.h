@@ -7,7 +7,7 @@
 
 /* What pages tell of. */
 struct pages {
-    const char *node, *cluster_id;
+    const char *node;
     const struct routes *routes;
     struct slice openapi; /* made once */
     struct metrics *const *metrics;

@@ -146,8 +146,8 @@ static void set_result_headers(const struct route *route, const struct call *cal
     if (route->lease) reply->lease = number_at(route->lease, call->result);
     if (route->revision) reply->revision = number_at(route->revision, call->result);
     reply->has_revision |= route->revision != NULL;
-    reply->has_expires = route->expires_in_ms;
-    if (reply->has_expires) reply->expires_in_ms = number_at(route->expires_in_ms, call->result);
+    if (route->expires_in_ms) reply->expires_in_ms = number_at(route->expires_in_ms, call->result);
+    reply->has_expires = route->expires_in_ms && reply->expires_in_ms != RECORD_UNKNOWN;
 }
 
 struct reply reply_to_problem(const struct problem *problem, struct buffer *body)

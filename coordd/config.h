@@ -11,6 +11,8 @@
 struct config {
     const char *name; /* NULL: what the data directory says, at first "n1" */
     const char *data_dir, *listen, *hosts, *log_format, *log_level, *config;
+    const char *peer_listen, *advertise_peer, *initial_cluster, *join; /* NULL: not given */
+    const char *cluster_secret_file, *peer_cert, *peer_key, *peer_ca;
     uint64_t heartbeat_ms, election_timeout_ms, api_threads, connections_max;
 };
 

@@ -1,41 +1,49 @@
-/* What the node proposes by itself: its session, expiries, pulses, ends of waits. */
+/* What the node proposes by itself: its session, expiries, pulses, ends of waits, digests. */
 #include "coordd/node_internal.h"
 
+#include "base/check.h"
 #include "base/memory.h"
 #include "coordd/clock.h"
 
-enum { EXPIRE_BATCH = 1024, PULSE_BURST_MAX = 64 };
+enum { EXPIRE_BATCH = 1024, PULSE_BURST_MAX = 64, CANCEL_BATCH = 1024 };
 
 /* The session is the lease on which waits hang whose client this process holds. */
+static void open_session(struct node *node)
+{
+    uint64_t again_ms = node->office_term ? SESSION_TTL_MS : 5 * node->settings.heartbeat_ms;
+    if (node->session_asked_ms && node->now_ms - node->session_asked_ms < again_ms) return;
+    if (!node->session_nonce) node->session_nonce = random_number();
+    node->session_asked_ms = node->now_ms;
+    struct lease_session_args args = {node->identity.node, node->session_nonce, SESSION_TTL_MS};
+    if (node->office_term)
+        node_propose(node, operation_lease_session, &args, 0, 0);
+    else
+        node_tell(node, node->status.leader, WIRE_SESSION, &(struct wire_session){node->session_nonce});
+}
+
 static void keep_session(struct node *node)
 {
+    if (!node_open_term(node)) return;
     if (!node->session) {
-        if (node->session_asked_ms && node->now_ms - node->session_asked_ms < SESSION_TTL_MS) return;
-        node->session_nonce = random_number();
-        struct lease_session_args args = {node->identity.node, node->session_nonce, SESSION_TTL_MS};
-        if (node_propose(node, operation_lease_session, &args, 0, 0)) node->session_asked_ms = node->now_ms;
+        open_session(node);
     } else if (node->now_ms - node->session_renewed_ms >= SESSION_TTL_MS / 4) {
         node->session_asked_ms = 0;
         node->session_renewed_ms = node->now_ms;
-        struct reading *renewal = memory_new(sizeof *renewal);
-        renewal->round = raft_read(node->raft);
-        reading_add(&node->readings, renewal);
+        asks_session(node);
     }
 }
 
 static void propose_expiry(struct node *node)
 {
-    struct lease_expire_item *items = arena_alloc(&node->arena, EXPIRE_BATCH * sizeof *items);
+    struct lease_expire_item *items = arena_alloc(&node->turn, EXPIRE_BATCH * sizeof *items);
     size_t count = lease_clock_due(node->leases, node->expiry.by_ms, items, EXPIRE_BATCH);
     node->expiry.stage = EXPIRY_IDLE;
-    if (count) {
-        struct lease_expire_args args = {node->office_term, {items, count}};
-        if (node_propose(node, operation_lease_expire, &args, 0, 0))
-            node->view.expired_leases += count;
-        else
-            lease_clock_not_proposed(node->leases, items, count);
-    }
-    arena_reset(&node->arena);
+    if (!count) return;
+    struct lease_expire_args args = {node->office_term, {items, count}};
+    if (node_propose(node, operation_lease_expire, &args, 0, 0))
+        node->view.expired_leases += count;
+    else
+        lease_clock_not_proposed(node->leases, items, count);
 }
 
 static void step_expiry(struct node *node)
@@ -48,6 +56,7 @@ static void step_expiry(struct node *node)
         expiry->number++;
         expiry->awaited = mailbox_barrier_count(node->settings.mailbox);
         if (expiry->awaited) mailbox_ask_barrier(node->settings.mailbox, expiry->number);
+        return; /* what the peers had sent by now is read in the next turn at the latest */
     }
     if (expiry->stage == EXPIRY_DRAINING && expiry->awaited == 0) {
         expiry->stage = EXPIRY_CONFIRMING;
@@ -75,40 +84,87 @@ static void propose_pulses(struct node *node)
     if (node->pulse_burst < PULSE_BURST_MAX) node->pulse_burst *= 2;
 }
 
+/* The end of a wait goes the way of the wait itself. */
 static void propose_cancels(struct node *node)
 {
     struct wait_cancel_args cancel;
-    for (size_t i = 0; i < 1024 && pending_next_cancel(node->pending, node->now_ms, &cancel); i++)
-        node_propose(node, operation_wait_cancel, &cancel, 0, 0);
+    for (size_t i = 0; i < CANCEL_BATCH && pending_next_cancel(node->pending, node->now_ms, &cancel); i++)
+        proposals_add_own(node, operation_wait_cancel, &cancel);
+}
+
+/* --- digests: every replica must come to the same state --- */
+
+void duties_digest(struct node *node, uint64_t index)
+{
+    if (index % DIGEST_ENTRIES != 0) return;
+    size_t slot = index / DIGEST_ENTRIES % DIGESTS_KEPT;
+    node->digests[slot].index = index;
+    node->digests[slot].digest = state_mark(node->contents.state).digest;
+}
+
+void duties_compare(struct node *node, const struct digest_args *args)
+{
+    size_t slot = args->index / DIGEST_ENTRIES % DIGESTS_KEPT;
+    if (args->index > node->digest_told) node->digest_told = args->index;
+    if (node->digests[slot].index == args->index && node->digests[slot].digest != args->digest)
+        fatal("the state after entry %llu differs from the leader's: this node's data or the leader's are "
+              "damaged; empty this node's data directory and add it anew, and compare the others",
+              (unsigned long long)args->index);
+}
+
+static void propose_digest(struct node *node)
+{
+    uint64_t newest = node->applied / DIGEST_ENTRIES * DIGEST_ENTRIES;
+    size_t slot = newest / DIGEST_ENTRIES % DIGESTS_KEPT;
+    if (newest <= node->digest_told || node->digests[slot].index != newest) return;
+    struct digest_args args = {newest, node->digests[slot].digest};
+    if (node_propose(node, operation_digest, &args, 0, 0)) node->digest_told = newest;
 }
 
 void duties_propose(struct node *node)
 {
-    if (!node->office_term) return;
     keep_session(node);
+    propose_cancels(node);
+    if (!node->office_term) return;
     step_expiry(node);
     propose_pulses(node);
-    propose_cancels(node);
+    propose_digest(node);
 }
+
+/* --- when to look again --- */
 
 static void earliest(uint64_t *until_ms, uint64_t at_ms)
 {
     if (at_ms < *until_ms) *until_ms = at_ms;
 }
 
+static bool works_at_once(const struct node *node)
+{
+    if (node->hurry || !proposals_idle(node)) return true;
+    if (!node->session && !node->session_asked_ms && node_open_term(node)) return true;
+    return node->office_term && (node->expiry.stage == EXPIRY_READY ||
+                                 (node->expiry.stage == EXPIRY_DRAINING && node->expiry.awaited == 0) ||
+                                 (!node->pulses_out && coord_wants_pulse(node->rows)));
+}
+
 uint64_t duties_next_ms(const struct node *node)
 {
     uint64_t now_ms = node->now_ms, until_ms = now_ms + 1000;
     if (node->save_blocked) return now_ms + 100;
+    if (works_at_once(node)) return 0;
     earliest(&until_ms, raft_next_ms(node->raft));
     earliest(&until_ms, pending_next_ms(node->pending));
-    if (state_dirty(node->state))
+    earliest(&until_ms, proposals_next_ms(node));
+    earliest(&until_ms, asks_next_ms(node));
+    earliest(&until_ms, catchup_next_ms(node));
+    if (state_dirty(node->contents.state))
         earliest(&until_ms,
                  node->committed_ms + COMMIT_MS > now_ms ? node->committed_ms + COMMIT_MS : now_ms + 1);
+    if (node->unable_since_ms || node->stopping)
+        earliest(&until_ms, now_ms + node->settings.heartbeat_ms / 2);
+    if (!node->session) earliest(&until_ms, now_ms + node->settings.heartbeat_ms);
     if (!node->office_term) return until_ms;
     earliest(&until_ms, now_ms + node->settings.heartbeat_ms / 2);
     if (node->expiry.stage == EXPIRY_IDLE) earliest(&until_ms, lease_clock_next_ms(node->leases));
-    bool at_once = node->expiry.stage == EXPIRY_READY || (!node->session && !node->session_asked_ms) ||
-                   (!node->pulses_out && coord_wants_pulse(node->rows));
-    return at_once ? 0 : until_ms;
+    return until_ms;
 }

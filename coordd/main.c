@@ -52,23 +52,19 @@ static void wait_for_signal(const sigset_t *signals, struct mailbox *mailbox)
     }
 }
 
-static bool wait_until_ready(struct mailbox *mailbox)
+/* A node that is alone is ready within a few turns; others say so when they are. */
+static void wait_until_ready(struct mailbox *mailbox)
 {
-    for (int i = 0; i < 100000; i++) {
-        if (mailbox_view(mailbox).ready) return true;
+    for (int i = 0; i < 100000 && !mailbox_view(mailbox).ready; i++)
         nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
-    }
-    return false;
 }
 
 static struct api *open_api(const struct config *config, const struct node *node, struct mailbox *mailbox)
 {
-    char cluster[24], error[512] = "";
-    log_hexadecimal(node_cluster(node), cluster);
+    char error[512] = "";
     struct api_settings settings = {.listen = config->listen,
                                     .threads = (unsigned)config->api_threads,
                                     .node = node_name(node),
-                                    .cluster_id = cluster,
                                     .hosts = config->hosts,
                                     .connections_max = (unsigned)config->connections_max,
                                     .mailbox = mailbox};
@@ -94,27 +90,29 @@ static void stop_node(struct mailbox *mailbox, pthread_t thread)
     }
 }
 
-static void announce(const struct config *config, unsigned port)
+static void announce(const char *fact, const struct config *config, unsigned port)
 {
     char listen[300];
     const char *colon = strrchr(config->listen, ':');
     snprintf(listen, sizeof listen, "%.*s:%u", (int)(colon ? colon - config->listen : 0), config->listen,
              port);
-    LOG(INFO, "ready", {"listen", listen}, {"data_dir", config->data_dir}, {"version", COORDD_VERSION});
+    LOG(INFO, fact, {"listen", listen}, {"data_dir", config->data_dir}, {"version", COORDD_VERSION});
 }
 
 static int serve_node(const struct config *config, struct node *node, struct mailbox *mailbox,
                       const sigset_t *signals)
 {
     pthread_t thread;
+    bool alone = node_is_alone(node);
     if (pthread_create(&thread, NULL, run_node, node)) {
         LOG(ERROR, "refused to start", {"why", "no thread could be made"});
         node_close(node);
         return 1;
     }
-    struct api *api = wait_until_ready(mailbox) ? open_api(config, node, mailbox) : NULL;
+    if (alone) wait_until_ready(mailbox);
+    struct api *api = open_api(config, node, mailbox);
     if (api) {
-        announce(config, api_port(api));
+        announce(alone ? "ready" : "listening: ready once there is a leader", config, api_port(api));
         wait_for_signal(signals, mailbox);
     }
     stop_node(mailbox, thread);
@@ -143,8 +141,19 @@ static int serve(int argc, char **argv)
     sigset_t signals;
     block_signals(&signals);
     struct mailbox *mailbox = mailbox_new();
-    struct node_settings settings = {config.data_dir, config.name, config.heartbeat_ms,
-                                     config.election_timeout_ms, mailbox};
+    struct node_settings settings = {.data_dir = config.data_dir,
+                                     .name = config.name,
+                                     .heartbeat_ms = config.heartbeat_ms,
+                                     .election_ms = config.election_timeout_ms,
+                                     .mailbox = mailbox,
+                                     .peer_listen = config.peer_listen,
+                                     .advertise_peer = config.advertise_peer,
+                                     .initial_cluster = config.initial_cluster,
+                                     .join = config.join,
+                                     .cluster_secret_file = config.cluster_secret_file,
+                                     .peer_cert = config.peer_cert,
+                                     .peer_key = config.peer_key,
+                                     .peer_ca = config.peer_ca};
     struct node *node = node_open(&settings, error, sizeof error);
     if (!node) {
         LOG(ERROR, "refused to start", {"why", error});

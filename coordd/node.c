@@ -2,44 +2,94 @@
 #include "coordd/node_internal.h"
 
 #include "base/check.h"
-#include "base/memory.h"
 #include "coordd/clock.h"
 #include "coordd/log.h"
+#include "raft/message.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 
-/* The only look at the world. A loop that stood still could not hear renewals: step 5 of leases.md. */
+enum { LOG_SEGMENTS_ALONE = 1 };
+
+/* --- the only look at the world --- */
+
+/* A loop that stood still could not hear renewals: step 5 of leases.md. */
 static struct mail gather(struct node *node)
 {
-    uint64_t before_ms = boottime_ms();
-    bool waiting_work = node->queue && !node->save_blocked;
-    uint64_t until_ms = waiting_work ? before_ms : duties_next_ms(node);
-    struct pollfd watched = {.fd = mailbox_descriptor(node->settings.mailbox), .events = POLLIN};
-    poll(&watched, 1, until_ms > before_ms ? (int)(until_ms - before_ms) : 0);
+    peers_wait(node->peers, duties_next_ms(node));
     struct mail mail = mailbox_take(node->settings.mailbox);
     uint64_t last_ms = node->now_ms;
     node->now_ms = boottime_ms();
+    node->hurry = false;
     if (node->now_ms - last_ms > node->settings.heartbeat_ms)
         lease_clock_gap(node->leases, node->now_ms - last_ms);
     pending_clock(node->pending, node->leases, node->now_ms);
+    arena_reset(&node->turn);
     return mail;
 }
 
-static void step(struct node *node, struct mail mail)
+/* --- step --- */
+
+/* Members that are behind, but not too far, get entries from the log on disk. */
+static void supply(struct node *node)
+{
+    uint64_t to, first;
+    while (raft_wants_entries(node->raft, &to, &first)) {
+        enum { ENTRIES = 1024, BYTES = 1024 * 1024 };
+        struct raft_entry *entries = arena_alloc(&node->turn, ENTRIES * sizeof *entries);
+        size_t count = 0, bytes = 0;
+        while (count < ENTRIES && bytes < BYTES &&
+               raftlog_read(node->contents.log, first + count, &node->turn, &entries[count]) == 0)
+            bytes += entries[count++].payload.size;
+        CHECK(count);
+        raft_supply(node->raft, to, entries, count);
+    }
+}
+
+static void step(struct node *node, struct mail mail, const struct peer_frame *frames)
 {
     intake_notices(node, mail.notices);
-    if (node->save_blocked) {
+    if (node->save_blocked) { /* frames are lost: whoever sent them sends again */
         intake_calls(node, mail.calls);
         return;
     }
+    catchup_switch(node);
+    gather_frames(node, frames);
     raft_tick(node->raft, node->now_ms);
     office_follow(node);
     intake_calls(node, mail.calls);
-    intake_propose(node);
+    intake_hold(node);
     duties_propose(node);
+    proposals_send(node);
+    asks_begin(node);
+    members_tend(node);
+    catchup_send(node);
+    supply(node);
     raft_output(node->raft, &node->output);
 }
+
+/* --- send --- */
+
+bool node_tell(struct node *node, uint64_t to, enum wire_kind kind, const void *data)
+{
+    node->payload.size = 0;
+    wire_encode(kind, data, &node->payload);
+    return peers_send(node->peers, to, buffer_slice(&node->payload));
+}
+
+static void send(struct node *node, const struct raft_message *messages, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        node->payload.size = 0;
+        buffer_add_byte(&node->payload, WIRE_RAFT);
+        raft_message_encode(&messages[i], &node->payload);
+        peers_send(node->peers, messages[i].to, buffer_slice(&node->payload));
+    }
+    peers_flush(node->peers);
+}
+
+/* --- save --- */
 
 /* One write, one flush for all of the turn. False when the disk has no room: the same write is tried again
  * until it has. */
@@ -49,9 +99,9 @@ static bool save(struct node *node)
     if (output->save_hard || output->entry_count) {
         struct raftlog_write write = {output->save_hard ? &output->hard : NULL, output->entries,
                                       output->entry_count};
-        if (raftlog_append(node->log, &write) == -ENOSPC) {
+        if (raftlog_append(node->contents.log, &write) == -ENOSPC) {
             if (!node->save_blocked)
-                LOG_FACT(ERROR, "the disk is full: nothing can be committed until there is room");
+                LOG_FACT(ERROR, "the disk is full: nothing can be committed here until there is room");
             node->save_blocked = true;
             return false;
         }
@@ -63,6 +113,8 @@ static bool save(struct node *node)
     raft_saved(node->raft);
     return true;
 }
+
+/* --- apply --- */
 
 static void watch_commands(struct node *node, const struct apply *apply, const struct command *command)
 {
@@ -77,24 +129,27 @@ static void watch_commands(struct node *node, const struct apply *apply, const s
         pending_cancelled(node->pending, ((const struct wait_cancel_args *)command->args)->index);
     } else if (command->operation == operation_pulse && node->pulses_out) {
         node->pulses_out--;
+    } else if (command->operation == operation_digest) {
+        duties_compare(node, command->args);
     }
     for (const struct lease_change *change = apply->lease_changes; change; change = change->next)
-        if (change->ttl_ms == 0 && change->lease == node->session) node->session = 0;
+        if (change->ttl_ms == 0 && change->lease == node->session) node->session = node->session_asked_ms = 0;
 }
 
 static void answer(struct node *node, const struct apply *apply, const struct command *command)
 {
+    proposals_applied(node, command->origin, command->request);
     pending_reached(node->pending, command->origin, command->request, apply->index);
-    for (const struct answer *each = apply->answers; each; each = each->next)
-        pending_answer(node->pending, each, apply->index);
-    pending_applied(node->pending, apply->index);
     if (node->office_term) lease_clock_follow(node->leases, apply->lease_changes, node->now_ms);
+    for (const struct answer *each = apply->answers; each; each = each->next)
+        pending_answer(node->pending, each, apply->index, apply->lease_changes);
+    pending_applied(node->pending, apply->index);
     watch_commands(node, apply, command);
 }
 
 void node_apply(struct node *node, const struct raft_entry *entry, bool answers)
 {
-    uint64_t time_ms = state_mark(node->state).time_ms;
+    uint64_t time_ms = state_mark(node->contents.state).time_ms;
     if (entry->kind == RAFT_COMMAND) {
         struct command command;
         struct apply apply;
@@ -107,7 +162,7 @@ void node_apply(struct node *node, const struct raft_entry *entry, bool answers)
         coord_apply(&apply, &command);
         if (answers) answer(node, &apply, &command);
     }
-    state_set_mark(node->state, entry->index, entry->term, time_ms);
+    state_set_mark(node->contents.state, entry->index, entry->term, time_ms);
     if (time_ms > node->stamped_ms) node->stamped_ms = time_ms;
     arena_reset(&node->arena);
 }
@@ -118,25 +173,41 @@ static void apply_committed(struct node *node)
     while (node->applied < committed) {
         const struct raft_entry *entry = raft_entry_at(node->raft, node->applied + 1);
         CHECK(entry);
+        if (entry->term > node->applied_term) proposals_term_applied(node, entry->term);
         node_apply(node, entry, true);
         node->applied = entry->index;
+        node->applied_term = entry->term;
+        duties_digest(node, entry->index);
+        cluster_calls_applied(node, entry);
     }
     raft_applied(node->raft, node->applied, KEPT_ENTRIES);
+}
+
+/* --- keep --- */
+
+/* The log keeps some of what the state has, for members that were away; unless room is short. */
+static void trim(struct node *node)
+{
+    struct raftlog *log = node->contents.log;
+    bool several = raft_config_in_force(node->raft)->member_count > 1 && !raftlog_full(log, node->now_ms);
+    uint64_t index = raftlog_before_last(log, several ? KEPT_SEGMENTS : LOG_SEGMENTS_ALONE);
+    uint64_t synced = state_synced(node->contents.state).applied;
+    uint64_t base = raftlog_trim(log, catchup_keep(node, index < synced ? index : synced));
+    raft_trimmed(node->raft, base);
+    node->view.first_index = base + 1;
 }
 
 static void commit_state(struct node *node)
 {
     node->committed_ms = node->now_ms;
-    bool full = state_commit(node->state) == -ENOSPC;
+    bool full = state_commit(node->contents.state) == -ENOSPC;
     if (full) {
         if (!node->commit_blocked)
             LOG_FACT(ERROR,
                      "the disk is full: the state is kept in memory and in the log until there is room");
         node_replay(node);
     } else {
-        uint64_t base = raftlog_trim(node->log, state_synced(node->state).applied);
-        raft_trimmed(node->raft, base);
-        node->view.first_index = base + 1;
+        trim(node);
     }
     node->commit_blocked = full;
 }
@@ -144,7 +215,7 @@ static void commit_state(struct node *node)
 /* Answers do not wait for the state: durability is the log's. */
 static void keep(struct node *node)
 {
-    size_t dirty = state_dirty(node->state);
+    size_t dirty = state_dirty(node->contents.state);
     if (!dirty) return;
     uint64_t since_ms = node->now_ms - node->committed_ms;
     if (since_ms >= (node->commit_blocked ? 1000 : COMMIT_MS) ||
@@ -152,53 +223,115 @@ static void keep(struct node *node)
         commit_state(node);
 }
 
+/* --- the end --- */
+
+/* A leader hands over before it goes; what it had proposed is answered when it comes round. */
+static bool still_has_work(struct node *node)
+{
+    bool others = raft_config_in_force(node->raft)->member_count > 1;
+    if (node->save_blocked) return true;
+    if (others && node->now_ms >= node->stopping_ms + node_hold_ms(node) / 2) return false;
+    if (others && node->office_term && !node->handed_over) {
+        node->handed_over = true;
+        raft_transfer(node->raft, 0);
+        node->hurry = true;
+        return true;
+    }
+    if (raft_transferring(node->raft)) return true;
+    return node->proposals.count > 0 || pending_next_ms(node->pending) <= node->now_ms;
+}
+
 static void stop_when_idle(struct node *node)
 {
-    if (!node->stopping || node->save_blocked || node->queue ||
-        pending_next_ms(node->pending) <= node->now_ms)
-        return;
-    intake_refuse_all(node, OUTCOME_SHUTTING_DOWN);
+    if (!node->stopping || still_has_work(node)) return;
+    intake_refuse_all(node, OUTCOME_SHUTTING_DOWN, "");
+    proposals_forget_sent(node);
     pending_stop(node->pending, OUTCOME_SHUTTING_DOWN, OUTCOME_OUTCOME_UNKNOWN);
     pending_deliver(node->pending);
-    if (state_dirty(node->state)) state_commit(node->state);
+    if (state_dirty(node->contents.state)) state_commit(node->contents.state);
     node->stopped = true;
 }
 
 bool node_turn(struct node *node)
 {
-    step(node, gather(node));
+    if (node->founding) return founding_turn(node);
+    struct mail mail = gather(node);
+    step(node, mail, peers_take(node->peers));
+    if (!node->save_blocked) send(node, node->output.now, node->output.now_count);
     if (save(node)) {
+        send(node, node->output.after, node->output.after_count);
         apply_committed(node);
         office_follow(node);
     }
-    intake_answer_reads(node);
+    if (node->status.commit != node->view.commit) node->hurry = true; /* the others are to know */
+    asks_answer(node);
     duties_confirmed(node);
     pending_deliver(node->pending);
     keep(node);
     stop_when_idle(node);
+    peers_flush(node->peers);
     node_show(node);
     return !node->stopped;
 }
 
-void node_show(struct node *node)
+/* --- what it says of itself --- */
+
+uint64_t node_hold_ms(const struct node *node)
+{
+    return 2 * node->settings.election_ms;
+}
+
+uint64_t node_open_term(const struct node *node)
+{
+    if (node->office_term) return node->office_term;
+    bool follows = node->status.leader && node->status.leader != node->identity.node;
+    return follows ? node->status.term : 0;
+}
+
+uint64_t node_propose(struct node *node, const struct operation *operation, const void *args, uint64_t origin,
+                      uint64_t request)
+{
+    uint64_t now_ms = wallclock_ms();
+    if (now_ms > node->stamped_ms) node->stamped_ms = now_ms;
+    node->payload.size = 0;
+    command_encode(&(struct command){node->stamped_ms, operation, origin, request, args}, &node->payload);
+    return raft_propose(node->raft, RAFT_COMMAND, buffer_slice(&node->payload));
+}
+
+static const char *role(const struct node *node)
 {
     static const char *const roles[] = {"follower", "candidate", "candidate", "leader"};
-    struct raft_status status = raft_status(node->raft);
+    const struct raft_member *self =
+        raft_config_member(raft_config_in_force(node->raft), node->identity.node);
+    if (self && self->membership == RAFT_VOTER) return roles[node->status.role];
+    return self && self->membership == RAFT_OBSERVER ? "observer" : "learner";
+}
+
+void node_show(struct node *node)
+{
     struct node_view *view = &node->view;
-    view->phase = node->stopping ? NODE_STOPPING : node->session ? NODE_RUNNING : NODE_STARTING;
-    view->role = roles[status.role];
-    memcpy(view->leader, status.leader == node->identity.node ? node->identity.name : "",
-           status.leader == node->identity.node ? sizeof view->leader : 1);
-    view->term = status.term;
-    view->commit = status.commit;
+    node->status = raft_status(node->raft);
+    const struct raft_status *status = &node->status;
+    uint64_t heard_ago_ms = node->now_ms - status->heard_ms;
+    bool follows =
+        status->leader && status->leader != node->identity.node && heard_ago_ms < node->settings.election_ms;
+    view->phase = node->stopping                 ? NODE_STOPPING
+                  : node->session || view->ready ? NODE_RUNNING
+                  : view->phase == NODE_RUNNING  ? NODE_RUNNING
+                                                 : NODE_STARTING;
+    view->role = role(node);
+    snprintf(view->leader, sizeof view->leader, "%s", members_name(node, status->leader));
+    view->cluster = node->identity.cluster;
+    view->term = status->term;
+    view->commit = status->commit;
     view->applied = node->applied;
-    view->last_index = status.last_index;
+    view->last_index = status->last_index;
     view->leases = lease_clock_count(node->leases);
     view->waiters = pending_waiting(node->pending);
-    view->log_bytes = raftlog_bytes(node->log);
-    view->state_rows_dirty = state_dirty(node->state);
-    view->ready = node->office_term && node->session && !node->stopping && !node->save_blocked;
-    view->storage_full = node->save_blocked || raftlog_full(node->log, node->now_ms);
+    view->log_bytes = raftlog_bytes(node->contents.log);
+    view->state_rows_dirty = state_dirty(node->contents.state);
+    view->ready = (node->office_term || follows) && node->session && !node->stopping && !node->save_blocked;
+    view->storage_full = node->save_blocked || raftlog_full(node->contents.log, node->now_ms);
     view->turn_ms = node->now_ms;
     mailbox_show(node->settings.mailbox, view);
 }
@@ -208,20 +341,28 @@ const char *node_name(const struct node *node)
     return node->identity.name;
 }
 
-uint64_t node_cluster(const struct node *node)
+bool node_is_alone(const struct node *node)
 {
-    return node->identity.cluster;
+    return node->raft && raft_config_in_force(node->raft)->member_count == 1 &&
+           raft_config_member(raft_config_in_force(node->raft), node->identity.node);
 }
 
+/* Whatever of it was opened. */
 void node_close(struct node *node)
 {
+    catchup_close(node);
+    proposals_free(node);
+    if (node->peers) peers_close(node->peers);
+    if (node->founding) founding_free(node->founding);
     pending_free(node->pending);
     lease_clock_free(node->leases);
-    raft_free(node->raft);
-    state_close(node->state);
-    raftlog_close(node->log);
-    datadir_close(node->directory);
+    if (node->raft) raft_free(node->raft);
+    if (node->contents.state) state_close(node->contents.state);
+    if (node->contents.log) raftlog_close(node->contents.log);
+    if (node->directory) datadir_close(node->directory);
+    asks_free(&node->asks);
     arena_free(&node->arena);
+    arena_free(&node->turn);
     buffer_free(&node->payload);
     free(node);
 }

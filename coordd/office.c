@@ -1,5 +1,5 @@
-/* Taking and leaving office. A leader promises nothing before an entry of its own term is applied (steps 1
- * and 6 of leases.md). */
+/* Taking and leaving office, and following whoever leads. A leader promises nothing before an entry of its
+ * own term is applied (steps 1 and 6 of leases.md). */
 #include "coordd/node_internal.h"
 
 #include "coordd/clock.h"
@@ -13,6 +13,8 @@ static void take(struct node *node, uint64_t term)
     node->pulse_burst = 1;
     lease_clock_take_office(node->leases, node->rows, &node->arena, node->now_ms);
     arena_reset(&node->arena);
+    asks_begin_anew(node);
+    proposals_office(node);
     LOG(INFO, "took office: leases count anew", {"term", log_number(term)},
         {"applied", log_number(node->applied)}, {"leases", log_number(lease_clock_count(node->leases))});
 }
@@ -23,14 +25,42 @@ static void leave(struct node *node)
     node->office_term = 0;
     node->expiry.stage = EXPIRY_IDLE;
     lease_clock_lose_office(node->leases);
-    intake_refuse_all(node, OUTCOME_NO_LEADER);
+    asks_begin_anew(node);
+}
+
+/* Questions that went to another leader go to this one. */
+static void follow(struct node *node)
+{
+    node->leader_seen = node->status.leader;
+    node->term_seen = node->status.term;
+    asks_begin_anew(node);
+    if (!node->status.leader)
+        LOG(INFO, "no leader is known", {"term", log_number(node->status.term)});
+    else if (node->status.leader != node->identity.node)
+        LOG(INFO, "following", {"leader", members_name(node, node->status.leader)},
+            {"term", log_number(node->status.term)});
 }
 
 void office_follow(struct node *node)
 {
-    struct raft_status status = raft_status(node->raft);
-    bool leads = status.role == RAFT_LEADER;
-    if (node->office_term && (!leads || status.term != node->office_term)) leave(node);
-    if (!node->office_term && leads && status.ready && node->applied >= status.ready_index)
-        take(node, status.term);
+    node->status = raft_status(node->raft);
+    const struct raft_status *status = &node->status;
+    bool leads = status->role == RAFT_LEADER;
+    if (node->office_term && (!leads || status->term != node->office_term)) leave(node);
+    if (!node->office_term && leads && status->ready && node->applied >= status->ready_index)
+        take(node, status->term);
+    if (status->leader != node->leader_seen || (status->leader && status->term != node->term_seen))
+        follow(node);
+    if (node_open_term(node))
+        node->unable_since_ms = 0;
+    else if (!node->unable_since_ms)
+        node->unable_since_ms = node->now_ms;
+}
+
+/* Another node's process asks for its session. */
+void office_session(struct node *node, uint64_t from, const struct wire_session *session)
+{
+    struct lease_session_args args = {from, session->nonce, SESSION_TTL_MS};
+    if (node->office_term && raft_config_member(raft_config_in_force(node->raft), from))
+        node_propose(node, operation_lease_session, &args, 0, 0);
 }

@@ -6,7 +6,7 @@
 #include "base/memory.h"
 
 struct wait {
-    struct call *call;
+    struct call *call; /* in whose arena this lies */
     uint64_t origin;
     struct timer deadline; /* of a waiting one; not in the heap once a cancel was proposed */
     bool gone, cancelling;
@@ -16,6 +16,7 @@ struct pending {
     struct map by_number, by_index; /* struct wait, in the arena of its call */
     struct heap deadlines;
     struct call *answered, **answered_end;
+    struct unresolved *unresolved, **unresolved_end;
     const struct lease_clock *clock;
     uint64_t now_ms;
 };
@@ -24,6 +25,7 @@ struct pending *pending_new(void)
 {
     struct pending *pending = memory_new(sizeof *pending);
     pending->answered_end = &pending->answered;
+    pending->unresolved_end = &pending->unresolved;
     return pending;
 }
 
@@ -41,10 +43,54 @@ void pending_clock(struct pending *pending, const struct lease_clock *clock, uin
     pending->now_ms = now_ms;
 }
 
-static uint64_t remaining(void *context, uint64_t lease)
+/* --- leases in answers --- */
+
+/* Walking over the leases that an answer names, in its order. */
+struct looking {
+    uint64_t *leases;
+    size_t count;
+    const uint64_t *lefts_ms;
+};
+
+static uint64_t clock_remaining(void *context, uint64_t lease)
 {
     const struct pending *pending = context;
     return lease_clock_remaining(pending->clock, lease, pending->now_ms);
+}
+
+/* The answer keeps naming its leases, which are counted. */
+static uint64_t count_lease(void *context, uint64_t lease)
+{
+    struct looking *looking = context;
+    looking->count++;
+    return lease;
+}
+
+static uint64_t collect_lease(void *context, uint64_t lease)
+{
+    struct looking *looking = context;
+    looking->leases[looking->count++] = lease;
+    return lease;
+}
+
+static uint64_t put_left(void *context, uint64_t lease)
+{
+    struct looking *looking = context;
+    (void)lease;
+    return looking->lefts_ms[looking->count++];
+}
+
+/* The leases that the request itself began or touched: their time counts from no earlier than the request. */
+static bool known_by_changes(const struct lease_change *changes, uint64_t lease, uint64_t elapsed_ms,
+                             uint64_t *left_ms)
+{
+    bool known = false;
+    for (; changes; changes = changes->next) {
+        if (changes->lease != lease) continue;
+        known = true;
+        *left_ms = changes->ttl_ms > elapsed_ms ? changes->ttl_ms - elapsed_ms : 0;
+    }
+    return known;
 }
 
 /* --- out --- */
@@ -56,15 +102,103 @@ static void leave(struct pending *pending, struct call *call)
     pending->answered_end = &call->next;
 }
 
-void pending_reply(struct pending *pending, struct call *call, const struct answer *answer, uint64_t revision)
+static void put_lefts(struct call *call, const uint64_t *lefts_ms)
+{
+    struct looking looking = {.lefts_ms = lefts_ms};
+    call->result = record_copy(call->shape, call->result, &call->arena, put_left, &looking);
+}
+
+static void set_aside(struct pending *pending, struct call *call, const struct looking *looking)
+{
+    struct unresolved *unresolved = arena_alloc(&call->arena, sizeof *unresolved);
+    *unresolved = (struct unresolved){.call = call, .leases = looking->leases, .count = looking->count};
+    *pending->unresolved_end = unresolved;
+    pending->unresolved_end = &unresolved->next;
+}
+
+/* On a node that is not in office: true when the answer can leave now, since it names no lease, or only such
+ * as the entry itself tells of. */
+static bool resolve_alone(struct pending *pending, struct call *call, const struct lease_change *changes)
+{
+    struct looking looking = {0};
+    call->result = record_copy(call->shape, call->result, &call->arena, count_lease, &looking);
+    if (!looking.count) return true;
+    looking.leases = arena_alloc(&call->arena, looking.count * sizeof *looking.leases);
+    uint64_t *lefts_ms = arena_alloc(&call->arena, looking.count * sizeof *lefts_ms);
+    looking.count = 0;
+    record_copy(call->shape, call->result, &call->arena, collect_lease, &looking);
+    uint64_t elapsed_ms = pending->now_ms > call->arrived_ms ? pending->now_ms - call->arrived_ms : 0;
+    size_t known = 0;
+    while (known < looking.count &&
+           known_by_changes(changes, looking.leases[known], elapsed_ms, &lefts_ms[known]))
+        known++;
+    if (known == looking.count)
+        put_lefts(call, lefts_ms);
+    else
+        set_aside(pending, call, &looking);
+    return known == looking.count;
+}
+
+struct unresolved *pending_unresolved(struct pending *pending)
+{
+    struct unresolved *first = pending->unresolved;
+    pending->unresolved = NULL;
+    pending->unresolved_end = &pending->unresolved;
+    return first;
+}
+
+void pending_resolve(struct pending *pending, struct unresolved *unresolved, const uint64_t *lefts_ms)
+{
+    put_lefts(unresolved->call, lefts_ms);
+    leave(pending, unresolved->call);
+}
+
+static uint64_t unknown_remaining(void *context, uint64_t lease)
+{
+    (void)context, (void)lease;
+    return RECORD_UNKNOWN;
+}
+
+static void set(struct call *call, const struct answer *answer, uint64_t revision)
 {
     call->outcome = answer->outcome;
     call->shape = answer->shape;
-    call->result =
-        answer->shape ? record_copy(answer->shape, answer->data, &call->arena, remaining, pending) : NULL;
+    call->result = answer->shape ? answer->data : NULL;
     call->detail = arena_copy(&call->arena, answer->detail);
     call->revision = revision;
+}
+
+void pending_reply_stale(struct pending *pending, struct call *call, const struct answer *answer,
+                         uint64_t revision)
+{
+    set(call, answer, revision);
+    bool knows = lease_clock_in_office(pending->clock);
+    if (call->shape)
+        call->result = record_copy(call->shape, call->result, &call->arena,
+                                   knows ? clock_remaining : unknown_remaining, pending);
     leave(pending, call);
+}
+
+static void reply(struct pending *pending, struct call *call, const struct answer *answer, uint64_t revision,
+                  const struct lease_change *changes)
+{
+    set(call, answer, revision);
+    if (call->shape && lease_clock_in_office(pending->clock))
+        call->result = record_copy(call->shape, call->result, &call->arena, clock_remaining, pending);
+    else if (call->shape && !resolve_alone(pending, call, changes))
+        return;
+    leave(pending, call);
+}
+
+void pending_reply(struct pending *pending, struct call *call, const struct answer *answer, uint64_t revision)
+{
+    reply(pending, call, answer, revision, NULL);
+}
+
+void pending_reply_knowing(struct pending *pending, struct call *call, const struct answer *answer,
+                           uint64_t revision, const struct lease_change *changes)
+{
+    reply(pending, call, answer, revision, changes);
 }
 
 void pending_refuse(struct pending *pending, struct call *call, enum outcome outcome, const char *detail)
@@ -72,12 +206,13 @@ void pending_refuse(struct pending *pending, struct call *call, enum outcome out
     pending_reply(pending, call, &(struct answer){.outcome = outcome, .detail = slice_text(detail)}, 0);
 }
 
-static void finish(struct pending *pending, struct wait *wait, const struct answer *answer, uint64_t revision)
+static void finish(struct pending *pending, struct wait *wait, const struct answer *answer, uint64_t revision,
+                   const struct lease_change *changes)
 {
     map_remove(&pending->by_number, wait->call->number);
     if (wait->call->index) map_remove(&pending->by_index, wait->call->index);
     heap_remove(&pending->deadlines, &wait->deadline);
-    pending_reply(pending, wait->call, answer, revision);
+    reply(pending, wait->call, answer, revision, changes);
 }
 
 void pending_deliver(struct pending *pending)
@@ -90,13 +225,27 @@ void pending_deliver(struct pending *pending)
 
 /* --- in, and along --- */
 
-void pending_add(struct pending *pending, struct call *call, uint64_t origin)
+void pending_add(struct pending *pending, struct call *call)
 {
     struct wait *wait = arena_alloc(&call->arena, sizeof *wait);
     wait->call = call;
-    wait->origin = origin;
     call->index = 0;
     map_put(&pending->by_number, call->number, wait);
+}
+
+void pending_sent(struct pending *pending, uint64_t number, uint64_t origin)
+{
+    struct wait *wait = map_get(&pending->by_number, number);
+    CHECK(wait && !wait->call->index);
+    wait->origin = origin;
+}
+
+bool pending_end(struct pending *pending, uint64_t number, enum outcome outcome, const char *detail)
+{
+    struct wait *wait = map_get(&pending->by_number, number);
+    if (!wait) return false;
+    finish(pending, wait, &(struct answer){.outcome = outcome, .detail = slice_text(detail)}, 0, NULL);
+    return true;
 }
 
 void pending_reached(struct pending *pending, uint64_t origin, uint64_t request, uint64_t index)
@@ -107,10 +256,14 @@ void pending_reached(struct pending *pending, uint64_t origin, uint64_t request,
     map_put(&pending->by_index, index, wait);
 }
 
-void pending_answer(struct pending *pending, const struct answer *answer, uint64_t revision)
+void pending_answer(struct pending *pending, const struct answer *answer, uint64_t revision,
+                    const struct lease_change *changes)
 {
     struct wait *wait = map_get(&pending->by_index, answer->to_index);
-    if (wait) finish(pending, wait, answer, revision);
+    /* What hangs on a later entry began long before it: its leases may have been touched at any time since.
+     */
+    bool at_once = answer->to_index == revision;
+    if (wait) finish(pending, wait, answer, revision, at_once ? changes : NULL);
 }
 
 void pending_applied(struct pending *pending, uint64_t index)
@@ -145,7 +298,7 @@ void pending_cancelled(struct pending *pending, uint64_t index)
     struct wait *wait = map_get(&pending->by_index, index);
     if (!wait) return;
     CHECK(wait->cancelling && wait->gone); /* a timeout is answered by the primitive */
-    finish(pending, wait, &(struct answer){.outcome = OUTCOME_WAIT_BROKEN_OFF}, index);
+    finish(pending, wait, &(struct answer){.outcome = OUTCOME_WAIT_BROKEN_OFF}, index, NULL);
 }
 
 uint64_t pending_next_ms(const struct pending *pending)
@@ -159,11 +312,20 @@ size_t pending_waiting(const struct pending *pending)
     return pending->by_index.count;
 }
 
+void pending_stop_sent(struct pending *pending)
+{
+    struct wait *wait;
+    for (size_t i = 0; i < pending->by_index.capacity; i++)
+        while ((wait = pending->by_index.slots[i].value))
+            finish(pending, wait, &(struct answer){.outcome = OUTCOME_OUTCOME_UNKNOWN}, 0, NULL);
+}
+
 void pending_stop(struct pending *pending, enum outcome waiting, enum outcome proposed)
 {
     /* A removal moves a later wait into the free slot: look again until it stays free. */
     struct wait *wait;
     for (size_t i = 0; i < pending->by_number.capacity; i++)
         while ((wait = pending->by_number.slots[i].value))
-            finish(pending, wait, &(struct answer){.outcome = wait->call->index ? waiting : proposed}, 0);
+            finish(pending, wait, &(struct answer){.outcome = wait->call->index ? waiting : proposed}, 0,
+                   NULL);
 }

@@ -6,7 +6,9 @@
 #include "storage/datadir.h"
 
 #include "base/check.h"
+#include "base/crc32c.h"
 #include "base/memory.h"
+#include "base/buffer.h"
 #include "storage/disk.h"
 
 #include <errno.h>
@@ -21,6 +23,7 @@
 
 #define REMEDY "put back a good copy of the data directory, or begin with an empty one"
 #define FIRST_START "first-start"
+#define NODE_ID "node-id"
 #define FIRST_STATE "state-1"
 
 enum { PATH_SIZE = 1024, DIRECTORY_MAX = 400 };
@@ -28,6 +31,8 @@ enum { PATH_SIZE = 1024, DIRECTORY_MAX = 400 };
 struct datadir {
     char path[DIRECTORY_MAX];
     int lock; /* descriptor; negative: not taken */
+    bool fresh, first_start;
+    uint64_t node; /* of a fresh one, 0: not read yet */
     char *error;
     size_t error_size;
 };
@@ -126,7 +131,7 @@ static void note(void *context, const char *name)
     else if (strcmp(name, "log") == 0 || is_state(name))
         listing->used = true;
     else if (name[0] != '.' && strcmp(name, "lost+found") != 0 && strcmp(name, "LOCK") != 0 &&
-             strcmp(name, "ballast") != 0)
+             strcmp(name, "ballast") != 0 && strcmp(name, NODE_ID) != 0 && strcmp(name, "snap") != 0)
         listing->foreign = true;
 }
 
@@ -197,19 +202,93 @@ static uint64_t random_id(void)
     return id;
 }
 
+/* The id of a node that has no log yet: 8 bytes and their CRC-32C. */
+
+enum { ID_SIZE = 12 };
+
+static bool write_id(struct datadir *directory, uint64_t id)
+{
+    char making[PATH_SIZE], path[PATH_SIZE];
+    struct buffer bytes = {0};
+    inside(directory, NODE_ID, path);
+    inside(directory, "." NODE_ID, making);
+    buffer_add_u64le(&bytes, id);
+    buffer_add_u32le(&bytes, crc32c(0, bytes.data, bytes.size));
+    disk_remove(making);
+    int file = disk_open(making, true);
+    int error = file < 0 ? file : disk_write(file, 0, buffer_slice(&bytes));
+    if (!error) error = disk_sync(file);
+    if (file >= 0) disk_close(file);
+    if (!error) error = disk_rename(making, path);
+    if (!error) error = sync_own_name(directory);
+    if (!error) error = disk_sync_directory(directory->path);
+    buffer_free(&bytes);
+    return error == 0 || refuse_system(directory, "cannot hold this node's id", -error);
+}
+
+static bool read_id(struct datadir *directory, uint64_t *id)
+{
+    char path[PATH_SIZE];
+    uint8_t bytes[ID_SIZE];
+    uint32_t crc = 0;
+    *id = 0;
+    inside(directory, NODE_ID, path);
+    int file = disk_open(path, false);
+    if (file == -ENOENT) return true;
+    int error = file < 0 ? file : disk_read(file, 0, bytes, sizeof bytes);
+    if (file >= 0) disk_close(file);
+    if (error && error != -ENODATA) return refuse_system(directory, "does not tell this node's id", -error);
+    struct slice rest = slice_of(bytes, sizeof bytes);
+    bool good =
+        !error && take_u64le(&rest, id) && take_u32le(&rest, &crc) && *id && crc == crc32c(0, bytes, 8);
+    return good ||
+           refuse(directory, "%s is damaged; remove it if this node was never a member of a cluster", path);
+}
+
+static void borrow_error(struct datadir *directory, char *error, size_t error_size)
+{
+    directory->error = error;
+    directory->error_size = error_size;
+}
+
+uint64_t datadir_node(struct datadir *directory, char *error, size_t error_size)
+{
+    borrow_error(directory, error, error_size);
+    if (directory->node) return directory->node;
+    if (!directory->fresh) {
+        char path[PATH_SIZE];
+        struct arena arena = {0};
+        struct raftlog_found found = {0};
+        inside(directory, "log", path);
+        struct raftlog *log = raftlog_open(path, &arena, &found, error, error_size);
+        if (log) raftlog_close(log);
+        arena_free(&arena);
+        directory->node = log ? found.identity.node : 0;
+        return directory->node;
+    }
+    uint64_t id;
+    if (!read_id(directory, &id)) return 0;
+    if (!id) {
+        id = random_id();
+        if (!write_id(directory, id)) return 0;
+    }
+    return directory->node = id;
+}
+
 static bool make_log_and_state(struct datadir *directory, const struct datadir_settings *settings)
 {
     char path[PATH_SIZE];
-    struct raftlog_creation creation = {.identity = {random_id(), random_id(), ""},
-                                        .config.member_count = 1,
-                                        .state_dir = FIRST_STATE,
-                                        .segment_bytes = settings->segment_bytes ? settings->segment_bytes
-                                                                                 : RAFTLOG_SEGMENT_BYTES};
+    const struct datadir_founding *founding = settings->founding;
+    struct raftlog_creation creation = {
+        .identity = {founding ? founding->cluster : random_id(), directory->node, ""},
+        .state_dir = FIRST_STATE,
+        .segment_bytes = settings->segment_bytes ? settings->segment_bytes : RAFTLOG_SEGMENT_BYTES};
     snprintf(creation.identity.name, sizeof creation.identity.name, "%s",
              settings->name ? settings->name : "n1");
-    creation.config.members[0].node = creation.identity.node;
-    creation.config.members[0].membership = RAFT_VOTER;
-    memcpy(creation.config.members[0].name, creation.identity.name, RAFT_NAME_SIZE);
+    struct raft_member self = {.node = directory->node, .membership = RAFT_VOTER};
+    memcpy(self.name, creation.identity.name, sizeof self.name);
+    creation.config =
+        founding ? founding->config : (struct raft_config){.members = {self}, .member_count = 1};
     inside(directory, FIRST_STATE, path);
     if (state_create(path, creation.identity.cluster, creation.identity.node, directory->error,
                      directory->error_size))
@@ -219,42 +298,48 @@ static bool make_log_and_state(struct datadir *directory, const struct datadir_s
     return raftlog_create(path, &creation, directory->error, directory->error_size) == 0;
 }
 
-static bool first_start(struct datadir *directory, const struct datadir_settings *settings,
-                        struct listing *listing)
+static bool first_start(struct datadir *directory, const struct datadir_settings *settings)
 {
-    char marker[PATH_SIZE];
+    char marker[PATH_SIZE], id[PATH_SIZE];
+    struct listing listing = {.directory = directory};
     inside(directory, FIRST_START, marker);
-    if (!listing->first_start) {
+    inside(directory, NODE_ID, id);
+    if (!directory->first_start) {
         int file = disk_open(marker, true);
         if (file < 0) return refuse_system(directory, "cannot be used", -file);
         disk_close(file);
     }
-    int error = sync_own_name(directory);
-    if (!error) error = disk_sync_directory(directory->path);
-    if (!error) error = disk_list(directory->path, remove_half_made, listing);
+    int error = disk_sync_directory(directory->path);
+    if (!error) error = disk_list(directory->path, remove_half_made, &listing);
     if (error) return refuse_system(directory, "cannot be used", -error);
     if (!make_log_and_state(directory, settings)) return false;
     error = disk_sync_directory(directory->path);
     if (!error) error = disk_remove(marker);
     if (!error) error = disk_sync_directory(directory->path);
+    if (!error) disk_remove(id); /* the log has it now */
     return error == 0 || refuse_system(directory, "cannot be used", -error);
 }
 
-static bool prepare(struct datadir *directory, const struct datadir_settings *settings, bool *fresh)
+static bool look(struct datadir *directory)
 {
     struct listing listing = {.directory = directory};
     int error = disk_sync_directory(directory->path); /* what is decided here must not be undone by a crash */
     if (!error) error = disk_list(directory->path, note, &listing);
     if (error) return refuse_system(directory, "cannot be read", -error);
-    *fresh = listing.first_start || !listing.used;
-    if (!*fresh) return true;
-    if (!listing.first_start && listing.foreign)
+    directory->first_start = listing.first_start;
+    directory->fresh = listing.first_start || !listing.used;
+    if (directory->fresh && !listing.first_start && listing.foreign)
         return refuse(directory,
                       "%s holds files that are not coordd's, and no data of coordd's; name an empty "
                       "directory, or one that "
                       "does not exist yet (--data-dir)",
                       directory->path);
-    return first_start(directory, settings, &listing);
+    return true;
+}
+
+bool datadir_fresh(const struct datadir *directory)
+{
+    return directory->fresh;
 }
 
 /* Opening */
@@ -301,6 +386,7 @@ static bool open_contents(struct datadir *directory, const struct datadir_settin
     contents->log = raftlog_open(path, arena, &contents->found, directory->error, directory->error_size);
     if (!contents->log) return false;
     const struct raftlog_identity *identity = &contents->found.identity;
+    directory->node = identity->node;
     if (!right_name(directory, settings->name, identity->name)) return false;
     inside(directory, contents->found.state_dir, path);
     contents->state =
@@ -308,32 +394,48 @@ static bool open_contents(struct datadir *directory, const struct datadir_settin
     if (!contents->state || !state_fits(directory, contents)) return false;
     struct listing listing = {.directory = directory, .state_dir = contents->found.state_dir};
     disk_list(directory->path, remove_half_made, &listing);
+    inside(directory, "snap", path);
+    remove_directory(path);
     return true;
 }
 
-struct datadir *datadir_open(const struct datadir_settings *settings, struct arena *arena,
-                             struct datadir_contents *contents, char *error, size_t error_size)
+struct datadir *datadir_take(const char *path, char *error, size_t error_size)
 {
     struct datadir *directory = memory_new(sizeof *directory);
     *directory = (struct datadir){.lock = -1, .error = error, .error_size = error_size};
-    *contents = (struct datadir_contents){0};
+    size_t size = strlen(path);
+    bool good = size >= 1 && size < DIRECTORY_MAX;
+    if (!good)
+        refuse(directory, "--data-dir takes 1 to %d bytes, not %zu; choose another", DIRECTORY_MAX - 1, size);
+    else
+        memcpy(directory->path, path, size + 1);
+    if (good && make_directory(directory) && local_file_system(directory) && take_lock(directory) &&
+        look(directory))
+        return directory;
+    datadir_close(directory);
+    return NULL;
+}
+
+bool datadir_open(struct datadir *directory, const struct datadir_settings *settings, struct arena *arena,
+                  struct datadir_contents *contents, char *error, size_t error_size)
+{
+    borrow_error(directory, error, error_size);
+    *contents = (struct datadir_contents){.fresh = directory->fresh};
     size_t name_size = settings->name ? strlen(settings->name) : 1;
-    size_t path_size = strlen(settings->path);
     bool good = name_size >= 1 && name_size < sizeof contents->found.identity.name;
     if (!good) refuse(directory, "--name takes 1 to 63 bytes, not %zu; choose another", name_size);
-    if (good && (path_size < 1 || path_size >= DIRECTORY_MAX))
-        good = refuse(directory, "--data-dir takes 1 to %d bytes, not %zu; choose another", DIRECTORY_MAX - 1,
-                      path_size);
-    if (good) memcpy(directory->path, settings->path, path_size + 1);
-    good = good && make_directory(directory) && local_file_system(directory) && take_lock(directory) &&
-           prepare(directory, settings, &contents->fresh) &&
+    good = good &&
+           (!directory->fresh ||
+            (datadir_node(directory, error, error_size) != 0 && first_start(directory, settings))) &&
            open_contents(directory, settings, arena, contents);
-    if (good) return directory;
+    if (good) {
+        directory->fresh = directory->first_start = false;
+        return true;
+    }
     if (contents->state) state_close(contents->state);
     if (contents->log) raftlog_close(contents->log);
     *contents = (struct datadir_contents){0};
-    datadir_close(directory);
-    return NULL;
+    return false;
 }
 
 void datadir_close(struct datadir *directory)

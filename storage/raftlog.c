@@ -323,6 +323,12 @@ uint64_t raftlog_trim(struct raftlog *log, uint64_t index)
     return log->base.index;
 }
 
+uint64_t raftlog_before_last(const struct raftlog *log, size_t segments)
+{
+    size_t first = log->segment_count > segments ? log->segment_count - segments : 0;
+    return log->segments[first].base.index;
+}
+
 uint64_t raftlog_bytes(const struct raftlog *log)
 {
     return (log->segment_count + (log->spare >= 0)) * log->segment_bytes;

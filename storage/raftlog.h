@@ -33,7 +33,7 @@ struct raftlog_identity {
 
 struct raftlog_creation {
     struct raftlog_identity identity;
-    struct raft_config config;                 /* the first voters */
+    struct raft_config config;                 /* the first members; none: the node waits to be added */
     char state_dir[RAFTLOG_STATE_DIR_MAX + 1]; /* name of the state's directory: "state-1" */
     uint64_t segment_bytes;                    /* a multiple of 4096 */
 };
@@ -73,6 +73,18 @@ struct raftlog_write {
  * next one. */
 int raftlog_append(struct raftlog *log, const struct raftlog_write *write);
 
+/* Begins the log anew after (index, term, chain), with no entries, for a state received from another node:
+ * `state_dir` is the state that goes with it from now on. hard->commit is index. Durable on return 0: what
+ * was there before is then gone, or it is all still there (-ENOSPC, or a crash before). */
+struct raftlog_beginning {
+    uint64_t index, term;
+    uint32_t chain;
+    struct raft_config config; /* in force at index */
+    struct raft_hard hard;
+    char state_dir[RAFTLOG_STATE_DIR_MAX + 1];
+};
+int raftlog_begin_anew(struct raftlog *log, const struct raftlog_beginning *beginning);
+
 /* Reads an entry back, its payload into the arena. 0, or -ENOENT when it is before the base or beyond the
  * end. An entry that does not fit its chain any more ends the process. */
 int raftlog_read(struct raftlog *log, uint64_t index, struct arena *arena, struct raft_entry *entry);
@@ -85,6 +97,9 @@ uint64_t raftlog_trim(struct raftlog *log, uint64_t index);
  * be made, or less than a segment would be left to the state beside them. Looks, and tries to make them, at
  * most once a second of now_ms. */
 bool raftlog_full(struct raftlog *log, uint64_t now_ms);
+
+/* What to trim up to in order to keep that many segments: the base of the first of them. */
+uint64_t raftlog_before_last(const struct raftlog *log, size_t segments);
 
 uint64_t raftlog_bytes(const struct raftlog *log); /* on disk */
 

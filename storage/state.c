@@ -279,6 +279,11 @@ struct state_mark state_mark(const struct state *state)
     return mark;
 }
 
+struct state_mark state_committed(const struct state *state)
+{
+    return state->committed;
+}
+
 struct state_mark state_synced(const struct state *state)
 {
     return state->synced;

@@ -34,6 +34,8 @@ void state_close(struct state *state); /* without committing */
 struct rows *state_rows(struct state *state);
 /* As of the last state_set_mark, with the digest of the rows as they are. */
 struct state_mark state_mark(const struct state *state);
+/* As of the last commit. */
+struct state_mark state_committed(const struct state *state);
 /* What no power loss can undo: the commit before the last one (its flush came with the last one). */
 struct state_mark state_synced(const struct state *state);
 /* applied, term and time of the entry just applied; the digest follows the rows by itself. */

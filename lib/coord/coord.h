@@ -40,6 +40,9 @@ struct wait_cancel_args {
     uint64_t index;  /* the entry whose request waits */
     uint64_t reason; /* END_TIMEOUT or END_CLIENT_GONE */
 };
-extern const struct operation *const operation_pulse, *const operation_wait_cancel;
+struct digest_args { /* the leader's digest of the state after entry index: every replica compares its own */
+    uint64_t index, digest;
+};
+extern const struct operation *const operation_pulse, *const operation_wait_cancel, *const operation_digest;
 
 #endif

@@ -15,6 +15,8 @@ enum operation_kind {
     OPERATION_QUERY,       /* linearizable read; `apply` runs on one node and must not write */
     OPERATION_RENEWAL, /* extends leases off the log (shared/facts/leases.md): `renews`, a confirmed round,
                           then `renewed` */
+    OPERATION_CLUSTER, /* about the cluster itself: done by the leader's node, no apply (primitive/cluster.h)
+                        */
 };
 
 enum operation_flag {

@@ -48,7 +48,14 @@
     X(OUTCOME_UNKNOWN, 125, 504, "outcome_unknown", true, "submitted, but the outcome is unknown")           \
     X(STORAGE_FULL, 126, 507, "storage_full", false,                                                         \
       "no room: only reads, releases, deletes and renewals work")                                            \
-    X(MIN_REVISION_AHEAD, 127, 503, "min_revision_ahead", true, "this node has not reached that revision")
+    X(MIN_REVISION_AHEAD, 127, 503, "min_revision_ahead", true, "this node has not reached that revision")   \
+    X(MEMBER_NOT_FOUND, 128, 404, "member_not_found", false, "no member of that name")                       \
+    X(MEMBER_EXISTS, 129, 409, "member_exists", false, "there is a member of that name, id or address")      \
+    X(CHANGE_PENDING, 130, 503, "change_pending", true, "another change of members is under way")            \
+    X(LEARNER_BEHIND, 131, 503, "learner_behind", true, "the learner has not caught up yet")                 \
+    X(QUORUM_AT_RISK, 132, 409, "quorum_at_risk", false, "too few voters that answer would be left")         \
+    X(TRANSFER_FAILED, 133, 503, "transfer_failed", true, "leadership was not taken over in time")           \
+    X(CHANGE_REFUSED, 134, 422, "change_refused", false, "the cluster cannot be changed like that")
 
 enum outcome {
 #define X(name, number, status, code, retryable, title) OUTCOME_##name = (number),

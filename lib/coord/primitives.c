@@ -1,5 +1,6 @@
 /* The primitives of this build: one line each. */
 #include "coord/operation.h"
+#include "coord/primitive/cluster.h"
 #include "coord/primitive/lease.h"
 #include "coord/primitive/lock.h"
 #include "coord/wait.h"
@@ -8,5 +9,6 @@ const struct primitive *const primitives[] = {
     &wait_primitive,
     &lease_primitive,
     &lock_primitive,
+    &cluster_primitive,
     NULL,
 };

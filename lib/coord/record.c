@@ -233,6 +233,7 @@ static void json_number(const struct field *field, uint64_t number, struct json 
 {
     bool null = number == 0 && ((field->flags & FIELD_NULL) || field->type == FIELD_TIME ||
                                 field->type == FIELD_LEASE || field->type == FIELD_CHOICE);
+    null |= field->type == FIELD_REMAINING && number == RECORD_UNKNOWN;
     if (null)
         json_null(json);
     else if (field->type == FIELD_TIME)

@@ -24,7 +24,7 @@ enum field_type {
     FIELD_TIME,     /* ms since 1970; out: RFC 3339, 0: null */
     FIELD_LEASE,    /* a lease's id; "L" and lower-case hex; 0: null */
     FIELD_REMAINING, /* results only: a lease's id, replaced by the ms it has left when the answer leaves
-                        (record_copy); 0: null */
+                        (record_copy); RECORD_UNKNOWN: null, in stale answers of a node that does not lead */
     FIELD_CHOICE,    /* 1-based position in `choices`; 0: none, null */
     /* bool: */
     FIELD_BOOL,
@@ -40,6 +40,8 @@ enum field_type {
     /* const void *: */
     FIELD_RECORD, /* a struct of `record`, or NULL */
 };
+
+#define RECORD_UNKNOWN UINT64_MAX
 
 enum field_flag {
     FIELD_REQUIRED = 1, /* must be given */

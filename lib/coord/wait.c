@@ -6,7 +6,7 @@
  * number -> primitive code, what. While there are any, the leader proposes entries with the command `pulse`;
  * each does the oldest one.
  *
- * Operation codes: 20 pulse, 21 wait.cancel. */
+ * Operation codes: 20 pulse, 21 wait.cancel, 22 state.digest. */
 #include "coord/wait.h"
 
 #include "base/check.h"
@@ -113,6 +113,28 @@ static const struct field cancel_fields[] = {
 };
 static const struct record cancel_record = RECORD("wait_cancel", wait_cancel_args, cancel_fields);
 
+static const struct field digest_fields[] = {
+    {.number = 1,
+     .type = FIELD_UINT,
+     .flags = FIELD_REQUIRED,
+     .offset = offsetof(struct digest_args, index),
+     .name = "index",
+     .about = "the entry after which the digest was taken"},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct digest_args, digest),
+     .name = "digest",
+     .about = "of the rows"},
+};
+static const struct record digest_record = RECORD("state_digest", digest_args, digest_fields);
+
+/* The node compares; the rows do not change. */
+static void apply_digest(struct apply *apply, const void *args)
+{
+    (void)args;
+    apply_answer(apply, OUTCOME_OK, NULL, NULL);
+}
+
 static const struct operation operations[] = {
     {.code = 20,
      .name = "pulse",
@@ -126,8 +148,15 @@ static const struct operation operations[] = {
      .args = &cancel_record,
      .apply = apply_cancel,
      .about = "Ends a wait whose deadline passed or whose client went away."},
+    {.code = 22,
+     .name = "state.digest",
+     .kind = OPERATION_COMMAND,
+     .args = &digest_record,
+     .apply = apply_digest,
+     .about = "The leader's digest of the state; a replica whose own differs stops."},
 };
-const struct operation *const operation_pulse = &operations[0], *const operation_wait_cancel = &operations[1];
+const struct operation *const operation_pulse = &operations[0], *const operation_wait_cancel = &operations[1],
+                              *const operation_digest = &operations[2];
 
 /* Every piece of work names a primitive of this build. */
 static void check_waits(struct rows *rows, struct arena *arena)

@@ -124,7 +124,6 @@ int main(int argc, char **argv)
         api_start(&(struct api_settings){.listen = "127.0.0.1:0",
                                          .threads = argc > 1 ? (unsigned)atoi(argv[1]) : 1,
                                          .node = "f1",
-                                         .cluster_id = "fake",
                                          .connections_max = argc > 2 ? (unsigned)atoi(argv[2]) : 4096,
                                          .mailbox = mailbox},
                   error, sizeof error);

@@ -46,6 +46,9 @@ void lease_detach(struct apply *apply, uint64_t lease, uint8_t primitive, struct
  * seen, 0 at first; false at the end. */
 bool lease_next(struct rows *rows, struct arena *arena, uint64_t from, struct lease_row *row);
 
+/* The session of a node's process, 0: none. */
+uint64_t lease_session_of(struct rows *rows, uint64_t node);
+
 /* Commands that nodes propose. */
 struct lease_expire_item {
     uint64_t lease, generation;

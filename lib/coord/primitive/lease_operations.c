@@ -472,11 +472,13 @@ static const struct field session_result_fields[] = {
 static const struct record session_result_record =
     RECORD("lease_session_result", lease_session_result, session_result_fields);
 
-static uint64_t session_of(struct apply *apply, struct slice key)
+uint64_t lease_session_of(struct rows *rows, uint64_t node)
 {
+    struct key key = key_of(KEY_SESSION);
     struct slice value;
     uint64_t lease = 0;
-    return rows_get(apply->rows, key, &value) && take_u64be(&value, &lease) ? lease : 0;
+    key_number(&key, node);
+    return rows_get(rows, key_slice(&key), &value) && take_u64be(&value, &lease) ? lease : 0;
 }
 
 static void open_session(struct apply *apply, const void *arguments)
@@ -485,7 +487,7 @@ static void open_session(struct apply *apply, const void *arguments)
     struct key key = key_of(KEY_SESSION);
     struct lease_row before;
     key_number(&key, args->node);
-    uint64_t old = session_of(apply, key_slice(&key));
+    uint64_t old = lease_session_of(apply->rows, args->node);
     struct lease_session_result *result = arena_alloc(apply->arena, sizeof *result);
     *result = (struct lease_session_result){args->node, args->nonce, 0};
     result->lease = lease_start(apply, LEASE_SESSION, args->ttl_ms,

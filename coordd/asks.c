@@ -1,0 +1,408 @@
+/* What only the leader can tell: that a read is not stale, that a lease is renewed, how long one still holds.
+ * A question is answered by a read round that begins after it came; on another node than the leader it goes
+ * there first. Asking twice does no harm, so a question that got no answer is sent again.
+ *
+ * shared/facts/leases.md: steps 2 and 3. The conditions of a renewal are looked at again after the round. */
+#include "coordd/node_internal.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "coord/primitive/lease.h"
+
+enum { LEASES_MAX = 16384 /* in one question of another node */ };
+
+void asks_open(struct asks *asks)
+{
+    asks->end = &asks->first;
+}
+
+static void append(struct asks *asks, struct ask *ask)
+{
+    ask->next = NULL;
+    *asks->end = ask;
+    asks->end = &ask->next;
+}
+
+static struct ask *add(struct node *node, enum ask_kind kind)
+{
+    struct ask *ask = memory_new(sizeof *ask);
+    ask->kind = kind;
+    ask->number = ++node->asks.last_number;
+    ask->came_ms = node->now_ms;
+    append(&node->asks, ask);
+    return ask;
+}
+
+static void discard(struct node *node, struct ask *ask)
+{
+    map_remove(&node->asks.by_number, ask->number);
+    arena_free(&ask->arena);
+    free(ask);
+}
+
+void asks_call(struct node *node, struct call *call)
+{
+    struct ask *ask = add(node, ASK_CALL);
+    ask->call = call;
+    ask->came_ms = call->arrived_ms;
+}
+
+void asks_session(struct node *node)
+{
+    add(node, ASK_SESSION);
+}
+
+static void begin_apply(struct node *node, struct apply *apply)
+{
+    struct state_mark mark = state_mark(node->contents.state);
+    apply_begin(apply, node->rows, &node->arena, node->applied, mark.term, mark.time_ms);
+}
+
+/* --- asking the leader --- */
+
+static void want(struct ask *ask, const uint64_t *leases, size_t count, bool renews)
+{
+    arena_reset(&ask->arena);
+    ask->renews = renews;
+    ask->count = count;
+    ask->leases = arena_alloc(&ask->arena, count * sizeof *ask->leases);
+    ask->lefts_ms = arena_alloc(&ask->arena, count * sizeof *ask->lefts_ms);
+    if (count) memcpy(ask->leases, leases, count * sizeof *leases);
+}
+
+static void want_renewals(struct ask *ask, const struct apply *apply)
+{
+    uint64_t *leases = arena_alloc(apply->arena, apply->renewal_count * sizeof *leases);
+    for (size_t i = 0; i < apply->renewal_count; i++) leases[i] = apply->renewals[i].lease;
+    want(ask, leases, apply->renewal_count, true);
+}
+
+/* Which leases it is about, as far as this node's rows tell; the answer says whether they told right. */
+static void prepare(struct node *node, struct ask *ask)
+{
+    struct apply apply;
+    switch (ask->kind) {
+    case ASK_SESSION:
+        want(ask, &node->session, 1, true);
+        break;
+    case ASK_UNRESOLVED:
+        want(ask, ask->unresolved->leases, ask->unresolved->count, false);
+        break;
+    case ASK_CALL:
+        want(ask, NULL, 0, false);
+        if (ask->call->operation->kind != OPERATION_RENEWAL) break;
+        begin_apply(node, &apply);
+        ask->call->operation->renews(&apply, ask->call->args);
+        if (!apply.answers) want_renewals(ask, &apply);
+        arena_reset(&node->arena);
+        break;
+    case ASK_REMOTE:
+        break;
+    }
+}
+
+static void send_to_leader(struct node *node, struct ask *ask)
+{
+    struct wire_ask wire = {ask->number, ask->renews, {ask->leases, ask->count}};
+    map_put(&node->asks.by_number, ask->number, ask);
+    ask->sent_ms = node->now_ms;
+    node_tell(node, node->status.leader, WIRE_ASK, &wire);
+}
+
+static uint64_t resend_ms(const struct node *node)
+{
+    return 4 * node->settings.heartbeat_ms;
+}
+
+void asks_begin(struct node *node)
+{
+    if (!node_open_term(node)) return;
+    for (struct ask *ask = node->asks.first; ask; ask = ask->next) {
+        if (node->office_term) {
+            if (!ask->round) ask->round = raft_read(node->raft);
+        } else if (!ask->told && ask->kind != ASK_REMOTE) {
+            if (!ask->sent_ms) prepare(node, ask);
+            if (!ask->sent_ms || node->now_ms >= ask->sent_ms + resend_ms(node)) send_to_leader(node, ask);
+        }
+    }
+}
+
+void asks_begin_anew(struct node *node)
+{
+    struct ask *ask = node->asks.first;
+    node->asks.first = NULL;
+    node->asks.end = &node->asks.first;
+    for (struct ask *next; ask; ask = next) {
+        next = ask->next;
+        map_remove(&node->asks.by_number, ask->number);
+        ask->round = ask->sent_ms = 0;
+        ask->told = false;
+        if (ask->kind == ASK_REMOTE)
+            discard(node, ask); /* whoever asked asks the next leader */
+        else
+            append(&node->asks, ask);
+    }
+}
+
+void asks_told(struct node *node, const struct wire_told *told)
+{
+    struct ask *ask = map_get(&node->asks.by_number, told->number);
+    if (!ask || node->office_term || told->lefts.count != ask->count) return;
+    map_remove(&node->asks.by_number, ask->number);
+    ask->told = true;
+    ask->index = told->index;
+    /* What is left was counted when the leader spoke; until it is heard, time has passed. */
+    uint64_t since_ms = node->now_ms - ask->sent_ms;
+    for (size_t i = 0; i < ask->count; i++) {
+        uint64_t left_ms = ((const uint64_t *)told->lefts.items)[i];
+        ask->lefts_ms[i] = left_ms == 0 ? 0 : left_ms > since_ms + 1 ? left_ms - since_ms : 1;
+    }
+}
+
+/* --- the leader's side --- */
+
+void asks_receive(struct node *node, uint64_t from, const struct wire_ask *wire)
+{
+    if (!node->office_term || wire->leases.count > LEASES_MAX) return;
+    struct ask *ask = add(node, ASK_REMOTE);
+    ask->from = from;
+    ask->remote_number = wire->number;
+    want(ask, wire->leases.items, wire->leases.count, wire->renews);
+}
+
+/* Step 3 for another node's question; false while an expiry is in the log (2a). */
+static bool answer_remote(struct node *node, struct ask *ask)
+{
+    for (size_t i = 0; ask->renews && i < ask->count; i++)
+        if (lease_clock_standing(node->leases, ask->leases[i]) == LEASE_EXPIRING) return false;
+    for (size_t i = 0; i < ask->count; i++) {
+        bool holds = !ask->renews || lease_clock_renew(node->leases, ask->leases[i], ask->came_ms);
+        node->view.renewals += ask->renews && holds;
+        ask->lefts_ms[i] = holds ? lease_clock_remaining(node->leases, ask->leases[i], node->now_ms) : 0;
+    }
+    struct wire_told told = {ask->remote_number, node->applied, {ask->lefts_ms, ask->count}};
+    node_tell(node, ask->from, WIRE_TOLD, &told);
+    return true;
+}
+
+static bool any_expiring(const struct node *node, const struct apply *apply)
+{
+    for (size_t i = 0; i < apply->renewal_count; i++)
+        if (lease_clock_standing(node->leases, apply->renewals[i].lease) == LEASE_EXPIRING) return true;
+    return false;
+}
+
+/* --- answering the clients --- */
+
+static bool renew_here(struct node *node, struct call *call, struct apply *apply)
+{
+    call->operation->renews(apply, call->args);
+    if (apply->answers) return true;
+    if (any_expiring(node, apply)) return false;
+    for (size_t i = 0; i < apply->renewal_count; i++) {
+        struct renewal *renewal = &apply->renewals[i];
+        renewal->renewed = lease_clock_renew(node->leases, renewal->lease, call->arrived_ms);
+        node->view.renewals += renewal->renewed;
+    }
+    call->operation->renewed(apply, call->args, apply->renewals, apply->renewal_count);
+    return true;
+}
+
+/* The leader has renewed what was asked. False when the rows say by now that the call is about other leases:
+ * then it asks again. */
+static bool renewed_there(struct ask *ask, struct apply *apply)
+{
+    struct call *call = ask->call;
+    call->operation->renews(apply, call->args);
+    if (apply->answers) return true;
+    bool same = ask->renews && apply->renewal_count == ask->count;
+    for (size_t i = 0; same && i < ask->count; i++) {
+        same = apply->renewals[i].lease == ask->leases[i];
+        apply->renewals[i].renewed = ask->lefts_ms[i] != 0;
+    }
+    if (same) {
+        call->operation->renewed(apply, call->args, apply->renewals, apply->renewal_count);
+        return true;
+    }
+    ask->sent_ms = 0;
+    ask->told = false;
+    return false;
+}
+
+/* How long the leases hold that the answer to a renewal names: the leader has just told of them. */
+static void reply_renewed(struct node *node, struct ask *ask, const struct answer *answer)
+{
+    struct lease_change *changes = arena_alloc(&node->turn, ask->count * sizeof *changes);
+    uint64_t elapsed_ms = node->now_ms > ask->call->arrived_ms ? node->now_ms - ask->call->arrived_ms : 0;
+    for (size_t i = 0; i < ask->count; i++)
+        changes[i] = (struct lease_change){.next = i + 1 < ask->count ? &changes[i + 1] : NULL,
+                                           .lease = ask->leases[i],
+                                           .ttl_ms = ask->lefts_ms[i] ? ask->lefts_ms[i] + elapsed_ms : 0};
+    pending_reply_knowing(node->pending, ask->call, answer, node->applied, ask->count ? changes : NULL);
+}
+
+/* A revision that the leader has not reached either is nothing to wait for. */
+static bool refuse_revision(const struct node *node, const struct ask *ask, struct apply *apply)
+{
+    uint64_t reached = node->office_term ? node->status.last_index : ask->index;
+    if (ask->call->min_revision <= reached) return false;
+    apply_answer(apply, OUTCOME_MIN_REVISION_AHEAD, NULL, NULL);
+    return true;
+}
+
+static bool answer_call(struct node *node, struct ask *ask)
+{
+    struct call *call = ask->call;
+    struct apply apply;
+    begin_apply(node, &apply);
+    bool renewal = call->operation->kind == OPERATION_RENEWAL;
+    bool done = true;
+    if (renewal)
+        done = node->office_term ? renew_here(node, call, &apply) : renewed_there(ask, &apply);
+    else if (call->min_revision > node->applied)
+        done = refuse_revision(node, ask, &apply);
+    else
+        coord_query(&apply, call->operation, call->args);
+    if (done) {
+        CHECK(apply.answers);
+        if (renewal && !node->office_term)
+            reply_renewed(node, ask, apply.answers);
+        else
+            pending_reply(node->pending, call, apply.answers, node->applied);
+    }
+    arena_reset(&node->arena);
+    return done;
+}
+
+static bool answer_one(struct node *node, struct ask *ask)
+{
+    switch (ask->kind) {
+    case ASK_CALL:
+        return answer_call(node, ask);
+    case ASK_REMOTE:
+        return answer_remote(node, ask);
+    case ASK_SESSION:
+        if (node->office_term) lease_clock_renew(node->leases, node->session, ask->came_ms);
+        return true;
+    case ASK_UNRESOLVED:
+        for (size_t i = 0; node->office_term && i < ask->count; i++)
+            ask->lefts_ms[i] = lease_clock_remaining(node->leases, ask->leases[i], node->now_ms);
+        pending_resolve(node->pending, ask->unresolved, ask->lefts_ms);
+        return true;
+    }
+    return true;
+}
+
+static bool is_ready(const struct node *node, const struct ask *ask)
+{
+    if (node->office_term) return ask->round && ask->round <= raft_round_confirmed(node->raft);
+    return ask->told && node->applied >= ask->index;
+}
+
+static void take_unresolved(struct node *node)
+{
+    struct unresolved *unresolved = pending_unresolved(node->pending);
+    for (struct unresolved *next; unresolved; unresolved = next) {
+        next = unresolved->next;
+        struct ask *ask = add(node, ASK_UNRESOLVED);
+        ask->unresolved = unresolved;
+        want(ask, unresolved->leases, unresolved->count, false);
+        node->hurry = true;
+    }
+}
+
+void asks_answer(struct node *node)
+{
+    take_unresolved(node);
+    struct ask *ask = node->asks.first;
+    node->asks.first = NULL;
+    node->asks.end = &node->asks.first;
+    for (struct ask *next; ask; ask = next) {
+        next = ask->next;
+        if (is_ready(node, ask) && answer_one(node, ask))
+            discard(node, ask);
+        else
+            append(&node->asks, ask);
+    }
+    take_unresolved(node);
+}
+
+/* --- giving up --- */
+
+/* A renewal is refused after a third of the shortest TTL: its holder must have time to act. */
+static uint64_t give_up_ms(struct node *node, struct ask *ask)
+{
+    struct apply apply;
+    struct lease_row row;
+    uint64_t wait_ms = node_hold_ms(node);
+    begin_apply(node, &apply);
+    ask->call->operation->renews(&apply, ask->call->args);
+    for (size_t i = 0; i < apply.renewal_count; i++)
+        if (lease_get(&apply, apply.renewals[i].lease, &row) && row.ttl_ms / 3 < wait_ms)
+            wait_ms = row.ttl_ms / 3;
+    arena_reset(&node->arena);
+    return ask->came_ms + wait_ms;
+}
+
+static bool gives_up(struct node *node, struct ask *ask)
+{
+    if (ask->kind != ASK_CALL) return false;
+    if (node->now_ms < ask->came_ms + node->settings.heartbeat_ms) return false;
+    if (ask->call->operation->kind == OPERATION_RENEWAL) {
+        if (!ask->give_up_ms) ask->give_up_ms = give_up_ms(node, ask);
+        return node->now_ms >= ask->give_up_ms;
+    }
+    return node->unable_since_ms && node->now_ms >= ask->came_ms + node_hold_ms(node);
+}
+
+void asks_refuse(struct node *node, enum outcome outcome, const char *detail, bool all)
+{
+    struct ask *ask = node->asks.first;
+    node->asks.first = NULL;
+    node->asks.end = &node->asks.first;
+    for (struct ask *next; ask; ask = next) {
+        next = ask->next;
+        bool calls = ask->kind == ASK_CALL || (all && ask->kind == ASK_UNRESOLVED);
+        if (!calls || !(all || gives_up(node, ask))) {
+            append(&node->asks, ask);
+            continue;
+        }
+        struct call *call = ask->kind == ASK_CALL ? ask->call : ask->unresolved->call;
+        /* An answer whose leases nobody could tell of belongs to a command that was done. */
+        pending_refuse(node->pending, call, ask->kind == ASK_CALL ? outcome : OUTCOME_OUTCOME_UNKNOWN,
+                       detail);
+        discard(node, ask);
+    }
+}
+
+static void earliest(uint64_t *until_ms, uint64_t at_ms)
+{
+    if (at_ms < *until_ms) *until_ms = at_ms;
+}
+
+uint64_t asks_next_ms(const struct node *node)
+{
+    uint64_t until_ms = UINT64_MAX;
+    for (const struct ask *ask = node->asks.first; ask; ask = ask->next) {
+        if (!node->office_term && ask->sent_ms && !ask->told)
+            earliest(&until_ms, ask->sent_ms + resend_ms(node));
+        if (ask->kind != ASK_CALL) continue;
+        uint64_t look_ms = ask->came_ms + node->settings.heartbeat_ms;
+        if (node->now_ms < look_ms)
+            earliest(&until_ms, look_ms);
+        else
+            earliest(&until_ms, ask->give_up_ms ? ask->give_up_ms : ask->came_ms + node_hold_ms(node));
+    }
+    return until_ms > node->now_ms ? until_ms : node->now_ms + 1;
+}
+
+void asks_free(struct asks *asks)
+{
+    while (asks->first) {
+        struct ask *ask = asks->first;
+        asks->first = ask->next;
+        arena_free(&ask->arena);
+        free(ask);
+    }
+    map_free(&asks->by_number);
+}
