@@ -220,8 +220,6 @@ static bool write_id(struct datadir *directory, uint64_t id)
     if (!error) error = disk_sync(file);
     if (file >= 0) disk_close(file);
     if (!error) error = disk_rename(making, path);
-    if (!error) error = sync_own_name(directory);
-    if (!error) error = disk_sync_directory(directory->path);
     buffer_free(&bytes);
     return error == 0 || refuse_system(directory, "cannot hold this node's id", -error);
 }
@@ -272,6 +270,9 @@ uint64_t datadir_node(struct datadir *directory, char *error, size_t error_size)
         id = random_id();
         if (!write_id(directory, id)) return 0;
     }
+    int failed = sync_own_name(directory); /* also when a crash left it in memory */
+    if (!failed) failed = disk_sync_directory(directory->path);
+    if (failed) return refuse_system(directory, "cannot be used", -failed);
     return directory->node = id;
 }
 

@@ -11,12 +11,15 @@ bool node_start(struct node *node, const char *path)
     char error[1000] = "";
     struct arena arena = {0};
     if (path != node->path) snprintf(node->path, sizeof node->path, "%s", path);
-    node->settings = (struct datadir_settings){.path = node->path, .segment_bytes = SEGMENT_BYTES};
-    node->directory = datadir_open(&node->settings, &arena, &node->contents, error, sizeof error);
-    if (!node->directory) fprintf(stderr, "refused: %s\n", error);
+    node->settings = (struct datadir_settings){.segment_bytes = SEGMENT_BYTES};
+    node->directory = datadir_take(node->path, error, sizeof error);
+    bool open = node->directory &&
+                datadir_open(node->directory, &node->settings, &arena, &node->contents, error, sizeof error);
+    if (!open) fprintf(stderr, "refused: %s\n", error);
+    if (!open && node->directory) datadir_close(node->directory);
     arena_free(&arena);
     node->contents.found.entries = NULL;
-    return node->directory != NULL;
+    return open;
 }
 
 void node_stop(struct node *node)

@@ -9,6 +9,7 @@
 struct fixture {
     char *root;
     char path[400];
+    const char *where; /* path, or another that a test tries */
     struct datadir_settings settings;
     struct datadir *directory;
     struct datadir_contents contents;
@@ -28,8 +29,14 @@ int statfs(const char *path, struct statfs *facts)
 static bool open_directory(struct fixture *f)
 {
     f->error[0] = 0;
-    f->directory = datadir_open(&f->settings, &f->arena, &f->contents, f->error, sizeof f->error);
-    return f->directory != NULL;
+    f->contents = (struct datadir_contents){0};
+    f->directory = datadir_take(f->where, f->error, sizeof f->error);
+    if (f->directory &&
+        datadir_open(f->directory, &f->settings, &f->arena, &f->contents, f->error, sizeof f->error))
+        return true;
+    if (f->directory) datadir_close(f->directory);
+    f->directory = NULL;
+    return false;
 }
 
 static void close_directory(struct fixture *f)
@@ -46,7 +53,8 @@ static int set_up(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     f->root = temporary_directory();
     snprintf(f->path, sizeof f->path, "%s/data", f->root);
-    f->settings = (struct datadir_settings){.path = f->path, .segment_bytes = RAFTLOG_SEGMENT_BYTES_MIN};
+    f->where = f->path;
+    f->settings = (struct datadir_settings){.segment_bytes = RAFTLOG_SEGMENT_BYTES_MIN};
     *state = f;
     return 0;
 }
@@ -153,7 +161,7 @@ static void an_empty_directory_is_taken_and_parents_are_not_made(void **state)
 
 static void only_one_process_may_have_it(void **state)
 {
-    struct fixture *f = *state, other = {.settings = f->settings};
+    struct fixture *f = *state, other = {.where = f->path, .settings = f->settings};
     char text[200];
     must_open(f);
     snprintf(text, sizeof text,
@@ -192,17 +200,17 @@ static void names_and_paths_have_limits(void **state)
     must_refuse(f, "--name takes 1 to 63 bytes, not 64");
     f->settings.name = "";
     must_refuse(f, "--name takes 1 to 63 bytes, not 0");
-    assert_false(exists(f->root, "data"));
+    assert_false(exists(f->path, "log"));
     text[63] = 0;
     f->settings.name = text;
     must_open(f);
     assert_int_equal(strlen(f->contents.found.identity.name), 63);
     f->settings.name = NULL;
-    f->settings.path = "";
+    f->where = "";
     must_refuse(f, "--data-dir takes 1 to 399 bytes, not 0");
     text[63] = text[64] = 'n';
     text[499] = 0;
-    f->settings.path = text;
+    f->where = text;
     must_refuse(f, "--data-dir takes 1 to 399 bytes, not 499");
 }
 
@@ -214,7 +222,7 @@ static void somebody_elses_directory_is_left_alone(void **state)
     must_refuse(f, "holds files that are not coordd's, and no data of coordd's; name an empty directory");
     assert_true(exists(f->path, "thesis.txt"));
     assert_false(exists(f->path, "log"));
-    f->settings.path = path_in(f->path, "thesis.txt");
+    f->where = path_in(f->path, "thesis.txt");
     must_refuse(f, "thesis.txt cannot be used: Not a directory");
 }
 
@@ -360,15 +368,15 @@ static void a_log_and_a_state_that_do_not_belong_together_are_refused(void **sta
 
     remove_tree(path_in(early, "state-1"));
     copy_file(path_in(f->path, "state-1"), path_in(early, "state-1"));
-    f->settings.path = early;
+    f->where = early;
     must_refuse(f, "the state has entry 900, but the log ends at 2: a part of the log is missing");
 
-    f->settings.path = other; /* another cluster's state */
+    f->where = other; /* another cluster's state */
     must_open(f);
     close_directory(f);
     remove_tree(path_in(early, "state-1"));
     copy_file(path_in(other, "state-1"), path_in(early, "state-1"));
-    f->settings.path = early;
+    f->where = early;
     must_refuse(f, "belongs to another node than the log beside it");
 }
 
@@ -421,7 +429,8 @@ static void on_a_small_file_system_it_fills_up_and_recovers(void **state)
     char data[500], hog[500];
     snprintf(data, sizeof data, "%s/data", f->path);
     snprintf(hog, sizeof hog, "%s/hog", f->path);
-    f->settings = (struct datadir_settings){.path = data};
+    f->settings = (struct datadir_settings){0};
+    f->where = data;
     must_open(f);
     uint64_t now_ms = 1000;
     bool full_at_first = raftlog_full(f->contents.log, now_ms);
