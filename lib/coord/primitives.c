@@ -6,9 +6,5 @@
 #include "coord/wait.h"
 
 const struct primitive *const primitives[] = {
-    &wait_primitive,
-    &lease_primitive,
-    &lock_primitive,
-    &cluster_primitive,
-    NULL,
+    &wait_primitive, &lease_primitive, &lock_primitive, &cluster_primitive, NULL,
 };

@@ -111,8 +111,8 @@ static void a_passed_deadline_is_cancelled_once_and_the_log_decides(void **state
     assert_true(cancel.index == 10 && cancel.reason == END_TIMEOUT);
     assert_false(pending_next_cancel(pending, 1000, &cancel));
     nobody_left(pending);
-    pending_answer(pending, &(struct answer){.to_index = 10, .outcome = OUTCOME_CREATED},
-                   11, NULL); /* the grant came first */
+    pending_answer(pending, &(struct answer){.to_index = 10, .outcome = OUTCOME_CREATED}, 11,
+                   NULL); /* the grant came first */
     pending_cancelled(pending, 10);
     left(pending, call, OUTCOME_CREATED);
 }
