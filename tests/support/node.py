@@ -20,6 +20,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 READY = re.compile(r'(?:fact=ready\b.*\blisten=|"fact":"ready".*"listen":")([0-9.]+|\[[0-9a-f:]+\]):(\d+)')
 COMPLAINTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "WARNING: ThreadSanitizer", "runtime error:")
+BROKEN = (OSError, http.client.HTTPException, json.JSONDecodeError)  # what a client sees of a node that dies or hangs
 
 
 def binary():
