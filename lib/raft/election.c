@@ -26,6 +26,7 @@ void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)
         raft->hard_dirty = true;
     }
     bool changed = raft->role != RAFT_FOLLOWER || raft->leader != leader;
+    if (raft->role == RAFT_LEADER) raft->heard_at_ms = raft_quorum_heard_ms(raft);
     raft->role = RAFT_FOLLOWER;
     raft->leader = leader;
     raft->transfer_to = raft->transfer_until_ms = 0;

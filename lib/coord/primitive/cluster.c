@@ -62,6 +62,7 @@ static const struct field view_fields[] = {
      .about = "of the cluster, as 16 hex digits"},
     {.number = 2,
      .type = FIELD_TEXT,
+     .flags = FIELD_NULL,
      .offset = offsetof(struct cluster_view, leader),
      .name = "leader",
      .about = "its name"},
