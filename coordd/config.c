@@ -45,6 +45,8 @@ static const struct setting_row rows[] = {
     {"peer-key", TEXT, offsetof(struct config, peer_key), NULL, 0, 0, NULL, "its key (PEM)"},
     {"peer-ca", TEXT, offsetof(struct config, peer_ca), NULL, 0, 0, NULL,
      "who signs the certificates of the peers (PEM)"},
+    {"log-keep-mb", NUMBER, offsetof(struct config, log_keep_mb), "32", 0, 1048576, NULL,
+     "MiB of log kept for members that were away; beyond, they get a snapshot"},
     {"heartbeat-ms", NUMBER, offsetof(struct config, heartbeat_ms), "100", 10, 10000, NULL,
      "between a leader's heartbeats"},
     {"election-timeout-ms", NUMBER, offsetof(struct config, election_timeout_ms), "1000", 50, 100000, NULL,

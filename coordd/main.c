@@ -145,6 +145,7 @@ static int serve(int argc, char **argv)
                                      .name = config.name,
                                      .heartbeat_ms = config.heartbeat_ms,
                                      .election_ms = config.election_timeout_ms,
+                                     .log_keep_bytes = config.log_keep_mb << 20,
                                      .mailbox = mailbox,
                                      .peer_listen = config.peer_listen,
                                      .advertise_peer = config.advertise_peer,

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LOG_SEGMENTS_ALONE = 1 };
-
 /* --- the only look at the world --- */
 
 /* A loop that stood still could not hear renewals: step 5 of leases.md. */
@@ -190,7 +188,8 @@ static void trim(struct node *node)
 {
     struct raftlog *log = node->contents.log;
     bool several = raft_config_in_force(node->raft)->member_count > 1 && !raftlog_full(log, node->now_ms);
-    uint64_t index = raftlog_before_last(log, several ? KEPT_SEGMENTS : LOG_SEGMENTS_ALONE);
+    size_t kept = several ? (size_t)(node->settings.log_keep_bytes / RAFTLOG_SEGMENT_BYTES) : 0;
+    uint64_t index = raftlog_before_last(log, kept + 1);
     uint64_t synced = state_synced(node->contents.state).applied;
     uint64_t base = raftlog_trim(log, catchup_keep(node, index < synced ? index : synced));
     raft_trimmed(node->raft, base);

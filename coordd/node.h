@@ -11,6 +11,7 @@ struct node_settings {
     const char *data_dir;
     const char *name; /* NULL: what the data directory says, "n1" when it is new */
     uint64_t heartbeat_ms, election_ms;
+    uint64_t log_keep_bytes; /* of the log, behind what the state has, for members that were away */
     struct mailbox *mailbox;
     /* NULL where not given: */
     const char *peer_listen, *advertise_peer; /* HOST:PORT */

@@ -20,7 +20,6 @@ enum {
     COMMIT_OPERATIONS = 8192,
     COMMIT_MS = 200,
     KEPT_ENTRIES = 1024,
-    KEPT_SEGMENTS = 4, /* of the log, for members that were away for a while */
     DIGEST_ENTRIES = 1024,
     DIGESTS_KEPT = 8,
     HELD_MAX = 65536 /* requests that wait for a leader */

@@ -3,7 +3,7 @@
  * anything is made beside it, and removed when all of it is durable.
  * 2. What is there without it is never made anew, whatever is missing: data that cannot be found is not data
  * that never was. */
-#include "storage/datadir.h"
+#include "storage/datadir_internal.h"
 
 #include "base/check.h"
 #include "base/crc32c.h"
@@ -26,17 +26,6 @@
 #define NODE_ID "node-id"
 #define FIRST_STATE "state-1"
 
-enum { PATH_SIZE = 1024, DIRECTORY_MAX = 400 };
-
-struct datadir {
-    char path[DIRECTORY_MAX];
-    int lock; /* descriptor; negative: not taken */
-    bool fresh, first_start;
-    uint64_t node; /* of a fresh one, 0: not read yet */
-    char *error;
-    size_t error_size;
-};
-
 __attribute__((format(printf, 2, 3))) static bool refuse(struct datadir *directory, const char *format, ...)
 {
     va_list arguments;
@@ -53,7 +42,7 @@ static bool refuse_system(struct datadir *directory, const char *what, int error
                   directory->path, what, strerror(error));
 }
 
-static void inside(const struct datadir *directory, const char *name, char path[PATH_SIZE])
+void datadir_inside(const struct datadir *directory, const char *name, char path[PATH_SIZE])
 {
     snprintf(path, PATH_SIZE, "%s/%s", directory->path, name);
 }
@@ -92,7 +81,7 @@ static bool make_directory(struct datadir *directory)
 static bool take_lock(struct datadir *directory)
 {
     char path[PATH_SIZE], text[16] = "";
-    inside(directory, "LOCK", path);
+    datadir_inside(directory, "LOCK", path);
     directory->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (directory->lock < 0) return refuse_system(directory, "cannot be used", errno);
     if (flock(directory->lock, LOCK_EX | LOCK_NB) == 0) {
@@ -149,8 +138,7 @@ static void remove_one(void *context, const char *name)
     if (error) emptying->error = error;
 }
 
-/* A directory of plain files; no error when it is not there. */
-static int remove_directory(const char *path)
+int datadir_remove(const char *path)
 {
     struct emptying emptying = {.path = path};
     int error = disk_list(path, remove_one, &emptying);
@@ -167,8 +155,8 @@ static void remove_half_made(void *context, const char *name)
     if (!unwanted ||
         (listing->state_dir && (strcmp(name, "log") == 0 || strcmp(name, listing->state_dir) == 0)))
         return;
-    inside(listing->directory, name, path);
-    remove_directory(path);
+    datadir_inside(listing->directory, name, path);
+    datadir_remove(path);
 }
 
 /* The first start */
@@ -210,8 +198,8 @@ static bool write_id(struct datadir *directory, uint64_t id)
 {
     char making[PATH_SIZE], path[PATH_SIZE];
     struct buffer bytes = {0};
-    inside(directory, NODE_ID, path);
-    inside(directory, "." NODE_ID, making);
+    datadir_inside(directory, NODE_ID, path);
+    datadir_inside(directory, "." NODE_ID, making);
     buffer_add_u64le(&bytes, id);
     buffer_add_u32le(&bytes, crc32c(0, bytes.data, bytes.size));
     disk_remove(making);
@@ -230,7 +218,7 @@ static bool read_id(struct datadir *directory, uint64_t *id)
     uint8_t bytes[ID_SIZE];
     uint32_t crc = 0;
     *id = 0;
-    inside(directory, NODE_ID, path);
+    datadir_inside(directory, NODE_ID, path);
     int file = disk_open(path, false);
     if (file == -ENOENT) return true;
     int error = file < 0 ? file : disk_read(file, 0, bytes, sizeof bytes);
@@ -257,7 +245,7 @@ uint64_t datadir_node(struct datadir *directory, char *error, size_t error_size)
         char path[PATH_SIZE];
         struct arena arena = {0};
         struct raftlog_found found = {0};
-        inside(directory, "log", path);
+        datadir_inside(directory, "log", path);
         struct raftlog *log = raftlog_open(path, &arena, &found, error, error_size);
         if (log) raftlog_close(log);
         arena_free(&arena);
@@ -290,11 +278,11 @@ static bool make_log_and_state(struct datadir *directory, const struct datadir_s
     memcpy(self.name, creation.identity.name, sizeof self.name);
     creation.config =
         founding ? founding->config : (struct raft_config){.members = {self}, .member_count = 1};
-    inside(directory, FIRST_STATE, path);
+    datadir_inside(directory, FIRST_STATE, path);
     if (state_create(path, creation.identity.cluster, creation.identity.node, directory->error,
                      directory->error_size))
         return false;
-    inside(directory, "log", path);
+    datadir_inside(directory, "log", path);
     if (mkdir(path, 0700)) return refuse_system(directory, "cannot hold a log", errno);
     return raftlog_create(path, &creation, directory->error, directory->error_size) == 0;
 }
@@ -303,8 +291,8 @@ static bool first_start(struct datadir *directory, const struct datadir_settings
 {
     char marker[PATH_SIZE], id[PATH_SIZE];
     struct listing listing = {.directory = directory};
-    inside(directory, FIRST_START, marker);
-    inside(directory, NODE_ID, id);
+    datadir_inside(directory, FIRST_START, marker);
+    datadir_inside(directory, NODE_ID, id);
     if (!directory->first_start) {
         int file = disk_open(marker, true);
         if (file < 0) return refuse_system(directory, "cannot be used", -file);
@@ -383,20 +371,22 @@ static bool open_contents(struct datadir *directory, const struct datadir_settin
                           struct arena *arena, struct datadir_contents *contents)
 {
     char path[PATH_SIZE];
-    inside(directory, "log", path);
+    datadir_inside(directory, "log", path);
     contents->log = raftlog_open(path, arena, &contents->found, directory->error, directory->error_size);
     if (!contents->log) return false;
     const struct raftlog_identity *identity = &contents->found.identity;
     directory->node = identity->node;
     if (!right_name(directory, settings->name, identity->name)) return false;
-    inside(directory, contents->found.state_dir, path);
+    datadir_inside(directory, contents->found.state_dir, path);
     contents->state =
         state_open(path, identity->cluster, identity->node, 0, directory->error, directory->error_size);
     if (!contents->state || !state_fits(directory, contents)) return false;
-    struct listing listing = {.directory = directory, .state_dir = contents->found.state_dir};
+    memcpy(directory->state_dir, contents->found.state_dir, sizeof directory->state_dir);
+    directory->cluster = identity->cluster;
+    struct listing listing = {.directory = directory, .state_dir = directory->state_dir};
     disk_list(directory->path, remove_half_made, &listing);
-    inside(directory, "snap", path);
-    remove_directory(path);
+    datadir_inside(directory, "snap", path);
+    datadir_remove(path);
     return true;
 }
 

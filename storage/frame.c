@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 
-enum { HEADER_CRC_AT = 12, HEADER_USED = 200, FRAME_CRC_AT = 4 };
+enum { HEADER_CRC_AT = 12, HEADER_USED = 204, FRAME_CRC_AT = 4 };
 
 static const uint8_t magic[8] = {'c', 'o', 'o', 'r', 'd', 'l', 'o', 'g'};
 
@@ -53,6 +53,7 @@ void segment_header_encode(const struct segment_header *header, struct buffer *o
     buffer_add_u64le(out, header->base_index);
     buffer_add_u64le(out, header->base_term);
     add_hard(out, &header->hard);
+    buffer_add_u32le(out, header->anew);
     CHECK(out->size - begin == HEADER_USED);
     add_config(out, &header->config);
     CHECK(out->size - begin <= SEGMENT_HEADER_SIZE);
@@ -77,6 +78,14 @@ static bool take_config(struct slice *from, struct raft_config *config)
     return size == 0 || raft_config_decode(bytes, config);
 }
 
+static bool take_anew(struct slice *from, bool *anew)
+{
+    uint32_t number;
+    if (!take_u32le(from, &number) || number > 1) return false;
+    *anew = number == 1;
+    return true;
+}
+
 static bool take_header(struct slice rest, struct segment_header *header)
 {
     return take_u64le(&rest, &header->number) && take_u64le(&rest, &header->segment_bytes) &&
@@ -86,7 +95,7 @@ static bool take_header(struct slice rest, struct segment_header *header)
            take_u64le(&rest, &header->frame_number) && take_u32le(&rest, &header->frame_crc) &&
            take_u32le(&rest, &header->base_chain) && take_u64le(&rest, &header->base_index) &&
            take_u64le(&rest, &header->base_term) && take_hard(&rest, &header->hard) &&
-           take_config(&rest, &header->config);
+           take_anew(&rest, &header->anew) && take_config(&rest, &header->config);
 }
 
 enum header_fault segment_header_decode(struct slice block, struct segment_header *header)

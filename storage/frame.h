@@ -10,7 +10,8 @@
  * 144 frame_number u64: of the first frame here   152 frame_crc u32: of the frame before it, 0 at the start
  * 156 base_chain u32   160 base_index u64   168 base_term u64: the entry that the first one here follows
  * 176 hard: term, vote, commit u64
- * 200 config in force at base: size u32, then its bytes (raft_config_encode; size 0: no members), zeroes
+ * 200 anew u32: 1 when the log begins anew here, whatever earlier segments hold
+ * 204 config in force at base: size u32, then its bytes (raft_config_encode; size 0: no members), zeroes
  * Frame (head)
  *   0 size u32: of all of it, a multiple of 8   4 crc u32: CRC-32C of the rest, begun with frame_seed
  *   8 number u64: one more than the frame before   16 before u32: crc of the frame before
@@ -24,7 +25,7 @@
 #include "base/buffer.h"
 #include "storage/raftlog.h"
 
-enum { LOG_FORMAT = 1, SEGMENT_HEADER_SIZE = 4096, FRAME_HEAD_SIZE = 48, ENTRY_HEAD_SIZE = 32 };
+enum { LOG_FORMAT = 2, SEGMENT_HEADER_SIZE = 4096, FRAME_HEAD_SIZE = 48, ENTRY_HEAD_SIZE = 32 };
 
 struct segment_header {
     uint64_t number, segment_bytes;
@@ -34,6 +35,7 @@ struct segment_header {
     uint32_t frame_crc, base_chain;
     uint64_t base_index, base_term;
     struct raft_hard hard;
+    bool anew;
     struct raft_config config;
 };
 

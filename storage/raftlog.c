@@ -323,6 +323,52 @@ uint64_t raftlog_trim(struct raftlog *log, uint64_t index)
     return log->base.index;
 }
 
+/* Beginning anew */
+
+static void check_beginning(const struct raftlog *log, const struct raftlog_beginning *beginning)
+{
+    const struct raft_hard *hard = &beginning->hard;
+    CHECK(hard->commit == beginning->index && hard->term >= beginning->term && hard->term >= log->hard.term);
+    CHECK(hard->term > log->hard.term || log->hard.vote == 0 || hard->vote == log->hard.vote);
+    CHECK(beginning->index > log->hard.commit);
+}
+
+int raftlog_begin_anew(struct raftlog *log, const struct raftlog_beginning *beginning)
+{
+    check_beginning(log, beginning);
+    if (log->spare < 0) log->spare = segment_spare(log->dir, log->segment_bytes);
+    if (log->spare == -ENOSPC) return -ENOSPC;
+    if (log->spare < 0) disk_failed(log, "begun anew", log->spare);
+    struct segment_header header = {.number = log->segments[log->segment_count - 1].number + 1,
+                                    .segment_bytes = log->segment_bytes,
+                                    .identity = log->identity,
+                                    .frame_number = log->next_number,
+                                    .frame_crc = log->last_crc,
+                                    .base_index = beginning->index,
+                                    .base_term = beginning->term,
+                                    .base_chain = beginning->chain,
+                                    .hard = beginning->hard,
+                                    .anew = true,
+                                    .config = beginning->config};
+    memcpy(header.state_dir, beginning->state_dir, sizeof header.state_dir);
+    int error = segment_begin(log->dir, log->spare, &header);
+    if (error == -ENOSPC) return error;
+    if (error) disk_failed(log, "begun anew", error);
+    log->place_count = 0;
+    log->base = (struct raftlog_base){beginning->index, beginning->term, beginning->chain};
+    log->configs[0] = (struct placed_config){beginning->index, beginning->config};
+    log->config_count = 1;
+    log->last_term = beginning->term;
+    log->hard = beginning->hard;
+    log->soiled = 0;
+    memcpy(log->state_dir, beginning->state_dir, sizeof log->state_dir);
+    raftlog_add_segment(log, &header, log->spare);
+    log->spare = -1;
+    while (log->segment_count > 1) remove_first_segment(log);
+    provide_spare(log);
+    return 0;
+}
+
 uint64_t raftlog_before_last(const struct raftlog *log, size_t segments)
 {
     size_t first = log->segment_count > segments ? log->segment_count - segments : 0;

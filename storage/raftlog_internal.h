@@ -6,7 +6,7 @@
  * 2. No frame of a segment holds an entry at or before that segment's own base: a write that replaces such an
  * entry begins a new segment. A log can begin with a segment when no later one has a smaller base; it does
  * begin with the first such segment (what lies before that is left over from a trim that was cut off), and
- * raftlog_trim ends at one.
+ * raftlog_trim ends at one. A segment that begins anew ends the search: nothing before it counts.
  * 3. Behind `end`, and behind the last frame of an earlier segment, there are only zeroes, or below `soiled`
  * what is left of a write that met a full disk.
  * 4. hard.term is at least the last entry's, hard.commit at most its index. */

@@ -147,6 +147,7 @@ static size_t first_segment(const struct scan *scan)
     uint64_t least = scan->candidates[first].header.base_index;
     for (size_t i = first; i-- > 0;) {
         uint64_t base = scan->candidates[i].header.base_index;
+        if (scan->candidates[first].header.anew) break; /* what lies before it does not count any more */
         if (base > least) continue;
         least = base;
         first = i;

@@ -296,6 +296,19 @@ void state_set_mark(struct state *state, uint64_t applied, uint64_t term, uint64
     state->rows.dirty++;
 }
 
+void state_adopt_mark(struct state *state, const struct state_mark *mark)
+{
+    CHECK(state->mark.applied == 0);
+    state->mark = *mark;
+    state->rows.dirty++;
+}
+
+void state_sync(struct state *state)
+{
+    state_must(mdb_env_sync(state->rows.env, 1), "sync");
+    state->synced = state->committed;
+}
+
 size_t state_dirty(const struct state *state)
 {
     return state->rows.dirty;

@@ -49,6 +49,12 @@ size_t state_dirty(const struct state *state);
  * and the caller replays the log from state_mark. */
 int state_commit(struct state *state);
 
+/* For a state received from another node: the mark that goes with its rows, set once, before the last commit.
+ */
+void state_adopt_mark(struct state *state, const struct state_mark *mark);
+/* What was committed is on the device when it returns. */
+void state_sync(struct state *state);
+
 /* Reads every row: CRCs, order, digest. Returns how many there are; what is wrong ends the process. */
 uint64_t state_check(struct state *state);
 

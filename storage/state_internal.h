@@ -21,6 +21,8 @@ struct rows {
 
 /* The open write transaction; begins one when there is none. */
 MDB_txn *rows_transaction(struct rows *rows);
+/* The value within what is stored under the key; a wrong checksum ends the process. */
+struct slice rows_checked(struct slice key, const MDB_val *stored);
 /* Ends the process when LMDB reports an error. */
 void state_must(int error, const char *what);
 

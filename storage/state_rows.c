@@ -11,7 +11,7 @@ static uint32_t row_crc(struct slice key, struct slice value)
     return crc32c(crc32c(0, key.data, key.size), value.data, value.size);
 }
 
-static struct slice checked(struct slice key, const MDB_val *stored)
+struct slice rows_checked(struct slice key, const MDB_val *stored)
 {
     uint32_t crc;
     if (stored->mv_size >= CRC_SIZE) {
@@ -31,7 +31,7 @@ bool rows_get(struct rows *rows, struct slice key, struct slice *value)
     int error = mdb_get(rows_transaction(rows), rows->dbi, &k, &v);
     if (error == MDB_NOTFOUND) return false;
     state_must(error, "get");
-    *value = checked(key, &v);
+    *value = rows_checked(key, &v);
     return true;
 }
 
@@ -72,7 +72,7 @@ static bool found(int error, const MDB_val *k, const MDB_val *v, struct slice *k
     if (error == MDB_NOTFOUND) return false;
     state_must(error, "seek");
     *key = slice_of(k->mv_data, k->mv_size);
-    *value = checked(*key, v);
+    *value = rows_checked(*key, v);
     return true;
 }
 
@@ -113,7 +113,7 @@ uint64_t state_check(struct state *state)
         state_must(error, "check");
         struct slice key = slice_of(k.mv_data, k.mv_size);
         CHECK(slice_compare(buffer_slice(&last), key) < 0);
-        digest += row_hash(key, checked(key, &v));
+        digest += row_hash(key, rows_checked(key, &v));
         last.size = 0;
         buffer_add_slice(&last, key);
         count++;
