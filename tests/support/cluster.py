@@ -114,8 +114,8 @@ class Cluster:
                 if node.process is not None and node.process.poll() is None and name not in self.paused]
 
     def http(self, names=None):
-        """name -> port of the API: of those, or of all that run."""
-        return {name: self.ports[name] for name in (names if names is not None else self.running())}
+        """name -> port of the API: of those, or of all, also those that do not run."""
+        return {name: self.ports[name] for name in (names if names is not None else list(self.nodes))}
 
     # -- looking
 
