@@ -51,6 +51,7 @@ RIGHT = {
     "two locks": [acquire("x", 0, 1, 5), acquire("y", 0, 1, 6, name="b"), get(2, 3, "x", 5), get(2, 3, "y", 6, name="b")],
     "a release again": [acquire("x", 0, 1, 5), release("x", 2, 3), release("x", 4, 5), acquire("y", 6, 7, 9), release("x", 8, 9), get(10, 11, "y", 9)],
     "a lost release, and again": [acquire("x", 0, 1, 5), release("x", 2, NEVER, "unknown"), release("x", 4, 5), get(6, 7, None)],
+    "told of a grant when it may be over": [acquire("x", 0, 9, 5, ttl_s=2), acquire("y", 3, 4, 9), get(5, 6, "y", 9)],
     "one entry grants two locks": [acquire("x", 0, 3, 5), acquire("y", 0, 3, 5, name="b")],
     "reads beside a grant": [acquire("x", 0, 5, 5), get(1, 4, None), get(1, 4, "x", 5), get(2, 5, "x", 5)],
 }

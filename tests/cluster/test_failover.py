@@ -5,46 +5,9 @@ import time
 
 import pytest
 
-from tests.cluster.conftest import SLOW
-from tests.support.checker import judge
+from tests.cluster.conftest import SLOW, Load, acquire
 from tests.support.cluster import Cluster
-from tests.support.history import History, failed, finish, look_at_all, start
 from tests.support.node import until
-
-LOCKS = [f"h{i}" for i in range(4)]
-
-
-def acquire(cluster, node, name, timeout_s=30.0, **options):
-    query = "&".join(f"{key}={value}" for key, value in options.items())
-    return cluster.ask(node, "POST", f"/v1/locks/{name}/acquire?{query}", timeout_s=timeout_s)
-
-
-class Load:
-    """Clients on all nodes that run, and afterwards the judgement of all they were told."""
-
-    def __init__(self, cluster, **options):
-        self.cluster, self.history = cluster, History()
-        self.workers = start(self.history, cluster.http, **{"count": 6, "think_s": 0.01, **options})
-
-    def goes_on(self, grants=20, limit_s=30.0):
-        before = self.history.count("granted")
-        until(lambda: self.history.count("granted") >= before + grants or failed(self.workers), f"{grants} more grants", limit_s, 0.01)
-
-    def judged(self):
-        finish(self.workers)
-        look_at_all(self.history, self.cluster.http, LOCKS)
-        judge(self.history.ops)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        if kind is None:
-            self.judged()
-        else:
-            for worker in self.workers:
-                worker.ending.set()
-
 
 def test_kill9_under_load(cluster):
     with Load(cluster, seed=1) as load:

@@ -148,14 +148,16 @@ def shows_ended(op, owner):
 
 
 def check_exclusion(history):
-    """Between the answer to a grant and the release's sending or the promise's end nobody else is told of his grant."""
+    """Between the answer to a grant and the release's sending or the promise's end nobody else is told of his grant. (A
+    grant that is told after its promise's end says no more than that there was one.)"""
     until, since = promised(history), released(history)
     for name, ops in by_lock(history).items():
-        grants = sorted((op for op in ops if op.kind == "acquire" and op.result == "granted"), key=lambda op: op.returned)
-        for first, second in zip(grants, grants[1:]):
-            end = min(until[first.owner], since.get(first.owner, NEVER))
-            if second.returned < end:
-                raise Wrong(f"two hold {name}: {first}\nand {second}")
+        holds = [(op.returned, min(until[op.owner], since.get(op.owner, NEVER)), op)
+                 for op in ops if op.kind == "acquire" and op.result == "granted"]
+        holds = sorted((hold for hold in holds if hold[0] < hold[1]), key=lambda hold: hold[0])
+        for first, second in zip(holds, holds[1:]):
+            if second[0] < first[1]:
+                raise Wrong(f"two hold {name}: {first[2]}\nand {second[2]}")
 
 
 def check_not_applied(history):
