@@ -101,7 +101,7 @@ size_t raft_quorum(const struct raft *raft)
     const struct raft_config *config = raft_config_now(raft);
     size_t voters = 0;
     for (size_t i = 0; i < config->member_count; i++) voters += config->members[i].membership == RAFT_VOTER;
-    return voters / 2 + 1;
+    return MUTANT(39) ? (voters + 1) / 2 : voters / 2 + 1;
 }
 
 void raft_follow_config(struct raft *raft)
@@ -137,6 +137,7 @@ void raft_config_push(struct raft *raft, uint64_t index, struct slice payload)
 void raft_config_undo(struct raft *raft, uint64_t from)
 {
     size_t count = raft->configs.count;
+    if (MUTANT(12)) return;
     while (raft->configs.count > 1 &&
            ((struct placed_config *)strip_at(&raft->configs, raft->configs.count - 1))->index >= from)
         strip_drop_last(&raft->configs, 1);
@@ -156,13 +157,25 @@ struct peer *raft_peer(struct raft *raft, uint64_t node)
     return NULL;
 }
 
+const struct peer *raft_peer_of(const struct raft *raft, uint64_t node)
+{
+    for (size_t i = 0; i < raft->peer_count; i++)
+        if (raft->peers[i].id == node) return &raft->peers[i];
+    return NULL;
+}
+
+bool raft_hears(const struct raft *raft, const struct peer *peer)
+{
+    return peer && peer->heard_ms && raft->now_ms - peer->heard_ms < raft->settings.election_ms;
+}
+
 uint64_t raft_quorum_reached(const struct raft *raft, uint64_t own, uint64_t (*of)(const struct peer *peer))
 {
     uint64_t values[RAFT_MEMBERS_MAX];
     size_t count = 0;
-    if (raft_is_voter(raft, raft->settings.self)) values[count++] = own;
+    if (raft_is_voter(raft, raft->settings.self) || MUTANT(24)) values[count++] = own;
     for (size_t i = 0; i < raft->peer_count; i++)
-        if (raft->peers[i].votes) values[count++] = of(&raft->peers[i]);
+        if (raft->peers[i].votes || MUTANT(11)) values[count++] = of(&raft->peers[i]);
     for (size_t i = 1; i < count; i++) /* falling order */
         for (size_t k = i; k > 0 && values[k - 1] < values[k]; k--) {
             uint64_t swap = values[k];

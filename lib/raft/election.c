@@ -3,6 +3,17 @@
 
 #include "base/check.h"
 
+/* What was to be said in the former term is of no use to anyone, and need not be true once the new one's
+ * entries are saved with it. */
+static void enter_term(struct raft *raft, uint64_t term, uint64_t vote)
+{
+    CHECK(term > raft->hard.term);
+    raft->hard.term = term;
+    raft->hard.vote = vote;
+    raft->hard_dirty |= !MUTANT(23);
+    strip_drop_last(&raft->queued_after, raft->queued_after.count);
+}
+
 uint64_t raft_random(struct raft *raft)
 {
     raft->random ^= raft->random << 13; /* Marsaglia, "Xorshift RNGs", 2003 */
@@ -20,23 +31,22 @@ void raft_reset_election(struct raft *raft)
 void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)
 {
     CHECK(term >= raft->hard.term);
-    if (term > raft->hard.term) {
-        raft->hard.term = term;
-        raft->hard.vote = 0;
-        raft->hard_dirty = true;
-    }
+    if (term > raft->hard.term) enter_term(raft, term, 0);
     bool changed = raft->role != RAFT_FOLLOWER || raft->leader != leader;
-    if (raft->role == RAFT_LEADER) raft->heard_at_ms = raft_quorum_heard_ms(raft);
+    if (raft->role == RAFT_LEADER) {
+        raft->heard_at_ms = raft_quorum_heard_ms(raft);
+        raft_forget_rounds(raft);
+    }
     raft->role = RAFT_FOLLOWER;
     raft->leader = leader;
     raft->transfer_to = raft->transfer_until_ms = 0;
     if (leader) raft->heard_at_ms = raft->now_ms;
-    raft_forget_rounds(raft);
     if (changed || leader) raft_reset_election(raft);
 }
 
 bool raft_heard_lately(const struct raft *raft)
 {
+    if (MUTANT(10)) return false;
     if (raft->role == RAFT_LEADER) return true; /* CheckQuorum ends that by itself */
     return raft->leader && raft->now_ms - raft->heard_at_ms < raft->settings.election_ms;
 }
@@ -60,7 +70,7 @@ static void ask_all(struct raft *raft, enum raft_message_kind kind, uint64_t ter
                                        .transfer = transfer,
                                        .index = entries_last(&raft->log),
                                        .log_term = entries_last_term(&raft->log)};
-        if (kind == RAFT_PRE_VOTE)
+        if (kind == RAFT_PRE_VOTE || MUTANT(21))
             raft_send_now(raft, message);
         else
             raft_send_after(raft, message); /* the own vote must be durable first */
@@ -70,9 +80,7 @@ static void ask_all(struct raft *raft, enum raft_message_kind kind, uint64_t ter
 void raft_stand(struct raft *raft, bool transfer)
 {
     raft->role = RAFT_CANDIDATE;
-    raft->hard.term++;
-    raft->hard.vote = raft->settings.self;
-    raft->hard_dirty = true;
+    enter_term(raft, raft->hard.term + 1, raft->settings.self);
     raft->leader = 0;
     raft_reset_election(raft);
     ask_all(raft, RAFT_VOTE, raft->hard.term, transfer);
@@ -82,7 +90,7 @@ void raft_stand(struct raft *raft, bool transfer)
 void raft_campaign(struct raft *raft)
 {
     raft_reset_election(raft);
-    if (!raft_is_voter(raft, raft->settings.self)) return;
+    if (!raft_is_voter(raft, raft->settings.self) && !MUTANT(29)) return;
     raft->role = RAFT_PRE_CANDIDATE;
     raft->leader = 0;
     ask_all(raft, RAFT_PRE_VOTE, raft->hard.term + 1, false);
@@ -92,7 +100,7 @@ void raft_campaign(struct raft *raft)
 static bool log_is_as_new(const struct raft *raft, const struct raft_message *message)
 {
     uint64_t term = entries_last_term(&raft->log);
-    return message->log_term > term ||
+    return MUTANT(8) || message->log_term > term ||
            (message->log_term == term && message->index >= entries_last(&raft->log));
 }
 
@@ -104,7 +112,7 @@ static void reply(struct raft *raft, const struct raft_message *to, uint64_t ter
                                    .to = to->from,
                                    .term = term,
                                    .reject = reject};
-    if (pre)
+    if (pre || MUTANT(20))
         raft_send_now(raft, message);
     else
         raft_send_after(raft, message);
@@ -120,6 +128,7 @@ void raft_receive_vote(struct raft *raft, const struct raft_message *message)
         return;
     }
     bool free = raft->hard.vote == message->from || (raft->hard.vote == 0 && raft->leader == 0);
+    if (MUTANT(9) || (MUTANT(18) && message->transfer)) free = true;
     bool grant = message->term == raft->hard.term && free && log_is_as_new(raft, message);
     if (grant) {
         raft->hard_dirty |= raft->hard.vote != message->from;
@@ -135,7 +144,7 @@ void raft_receive_vote_reply(struct raft *raft, const struct raft_message *messa
     uint64_t asked = pre ? raft->hard.term + 1 : raft->hard.term;
     struct peer *peer = raft_peer(raft, message->from);
     if (raft->role != (pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE) || !peer || message->reject ||
-        message->term != asked)
+        (message->term != asked && !MUTANT(33)))
         return;
     peer->granted = true;
     if (granted(raft) < raft_quorum(raft)) return;

@@ -21,6 +21,7 @@ static void free_payloads(struct entries *log, size_t from, size_t count)
 {
     for (size_t i = from; i < from + count; i++) {
         struct raft_entry *entry = strip_at(&log->window, i);
+        log->window_bytes -= sizeof *entry + entry->payload.size;
         free((void *)entry->payload.data);
     }
 }
@@ -93,6 +94,7 @@ void entries_append(struct entries *log, const struct raft_entry *entry, bool pa
     }
     struct raft_entry *kept = strip_push(&log->window);
     *kept = *entry;
+    log->window_bytes += sizeof *kept + entry->payload.size;
     kept->payload = slice_of(NULL, 0);
     if (!entry->payload.size) return;
     uint8_t *copy = memory_resize(NULL, entry->payload.size);

@@ -17,6 +17,7 @@ struct entries {
     struct strip runs;   /* of struct term_run */
     struct strip chains; /* of uint32_t */
     struct strip window; /* of struct raft_entry, each owning its payload */
+    size_t window_bytes; /* what the window takes in memory, about */
 };
 
 void entries_start(struct entries *log, uint64_t base_index, uint64_t base_term, uint32_t base_chain);

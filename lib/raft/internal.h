@@ -2,6 +2,7 @@
 #ifndef COORDD_RAFT_INTERNAL_H
 #define COORDD_RAFT_INTERNAL_H
 
+#include "base/mutant.h"
 #include "raft/entries.h"
 #include "raft/progress.h"
 
@@ -56,13 +57,14 @@ void raft_lead(struct raft *raft);
 uint64_t raft_append_own(struct raft *raft, enum raft_entry_kind kind, struct slice payload);
 void raft_receive_append(struct raft *raft, const struct raft_message *message);
 void raft_receive_append_reply(struct raft *raft, const struct raft_message *message);
+bool raft_may_send(const struct raft *raft); /* a leader, and its term is saved */
 void raft_send_appends(struct raft *raft);
 void raft_advance_commit(struct raft *raft);
 
 uint64_t raft_quorum_heard_ms(const struct raft *raft);
-void raft_leave_if_removed(struct raft *raft); /* a leader whose removal is committed */
 
 /* transfer.c */
+void raft_leave_if_removed(struct raft *raft); /* a leader whose removal is committed */
 void raft_tend_transfer(struct raft *raft); /* sends TIMEOUT_NOW once the target has all; gives up in time */
 void raft_receive_timeout_now(struct raft *raft, const struct raft_message *message);
 
@@ -80,6 +82,8 @@ void raft_config_undo(struct raft *raft, uint64_t from);
 void raft_config_trim(struct raft *raft, uint64_t index);
 void raft_follow_config(struct raft *raft); /* peers become the voters of the configuration in force */
 struct peer *raft_peer(struct raft *raft, uint64_t node);
+const struct peer *raft_peer_of(const struct raft *raft, uint64_t node);
+bool raft_hears(const struct raft *raft, const struct peer *peer); /* false for NULL; only for a leader */
 /* The largest number that a quorum has reached, of each peer's and the own one. */
 uint64_t raft_quorum_reached(const struct raft *raft, uint64_t own, uint64_t (*of)(const struct peer *peer));
 

@@ -6,11 +6,6 @@
 
 enum { CAUGHT_UP = 256 /* entries a learner may lack and still be promoted */ };
 
-static bool hears(const struct raft *raft, const struct peer *peer)
-{
-    return peer && peer->heard_ms && raft->now_ms - peer->heard_ms < raft->settings.election_ms;
-}
-
 static bool same_member(const struct raft_member *a, const struct raft_member *b)
 {
     return a->node == b->node && a->membership == b->membership && strcmp(a->name, b->name) == 0 &&
@@ -58,32 +53,32 @@ static bool is_well_formed(const struct raft_config *next)
     return good;
 }
 
-static bool quorum_answers(struct raft *raft, const struct raft_config *next)
+static bool quorum_answers(const struct raft *raft, const struct raft_config *next)
 {
     size_t answering = 0;
     for (size_t i = 0; i < next->member_count; i++) {
         if (next->members[i].membership != RAFT_VOTER) continue;
         uint64_t node = next->members[i].node;
-        answering += node == raft->settings.self || hears(raft, raft_peer(raft, node));
+        answering += node == raft->settings.self || raft_hears(raft, raft_peer_of(raft, node));
     }
     return answering >= voters_of(next) / 2 + 1;
 }
 
 static bool has_caught_up(const struct raft *raft, const struct peer *peer)
 {
-    return hears(raft, peer) && peer->state == PEER_REPLICATE &&
+    return raft_hears(raft, peer) && peer->state == PEER_REPLICATE &&
            peer->match + CAUGHT_UP >= entries_last(&raft->log);
 }
 
 static enum raft_refusal may_change(const struct raft *raft)
 {
     if (raft->role != RAFT_LEADER) return RAFT_NOT_LEADER;
-    if (raft->hard.commit < raft->noop) return RAFT_NOT_READY;
-    if (raft_placed_now(raft)->index > raft->hard.commit) return RAFT_CHANGE_PENDING;
+    if (raft->hard.commit < raft->noop && !MUTANT(4)) return RAFT_NOT_READY;
+    if (raft_placed_now(raft)->index > raft->hard.commit && !MUTANT(5)) return RAFT_CHANGE_PENDING;
     return raft->transfer_until_ms ? RAFT_TRANSFERRING : RAFT_ACCEPTED;
 }
 
-static enum raft_refusal consider(struct raft *raft, const struct raft_config *next)
+static enum raft_refusal consider(const struct raft *raft, const struct raft_config *next)
 {
     const struct raft_member *before, *after;
     enum raft_refusal why = may_change(raft);
@@ -93,7 +88,8 @@ static enum raft_refusal consider(struct raft *raft, const struct raft_config *n
     bool voted = before && before->membership == RAFT_VOTER;
     bool votes = after && after->membership == RAFT_VOTER;
     if (votes && !before) return RAFT_SENSELESS;
-    if (votes && !voted && !has_caught_up(raft, raft_peer(raft, after->node))) return RAFT_BEHIND;
+    if (voted && after && after->membership == RAFT_LEARNER) return RAFT_SENSELESS; /* it would be promoted */
+    if (votes && !voted && !has_caught_up(raft, raft_peer_of(raft, after->node))) return RAFT_BEHIND;
     if (votes != voted && !quorum_answers(raft, next)) return RAFT_NO_QUORUM;
     return RAFT_ACCEPTED;
 }
@@ -112,10 +108,13 @@ uint64_t raft_change(struct raft *raft, const struct raft_config *next, enum raf
 uint64_t raft_learner_ready(const struct raft *raft)
 {
     if (may_change(raft) != RAFT_ACCEPTED) return 0;
-    for (size_t i = 0; i < raft->peer_count; i++) {
-        const struct peer *peer = &raft->peers[i];
-        const struct raft_member *member = raft_config_member(raft_config_now(raft), peer->id);
-        if (member && member->membership == RAFT_LEARNER && has_caught_up(raft, peer)) return peer->id;
+    struct raft_config next = *raft_config_now(raft);
+    for (size_t i = 0; i < next.member_count; i++) {
+        struct raft_member *member = &next.members[i];
+        if (member->membership != RAFT_LEARNER) continue;
+        member->membership = RAFT_VOTER;
+        if (consider(raft, &next) == RAFT_ACCEPTED) return member->node;
+        member->membership = RAFT_LEARNER;
     }
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "raft/progress.h"
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 void peer_begin(struct peer *peer, uint64_t next)
 {
@@ -30,7 +31,7 @@ void peer_sent(struct peer *peer, uint64_t last)
 void peer_matched(struct peer *peer, uint64_t index)
 {
     peer->probing = false;
-    if (index > peer->match) peer->match = index;
+    if (index > peer->match || MUTANT(16)) peer->match = index;
     if (peer->next <= peer->match) peer->next = peer->match + 1;
     peer->state = PEER_REPLICATE;
     while (peer->inflight_count && peer->inflight[peer->inflight_first] <= index) {

@@ -17,7 +17,7 @@ struct peer {
     uint64_t id;
     bool votes;
     /* candidate */
-    bool answered, granted;
+    bool granted;
     /* leader */
     enum peer_state state;
     uint64_t match, next;

@@ -35,10 +35,12 @@ static void restore(struct raft *raft, const struct raft_restored *restored)
     for (size_t i = 0; i < restored->entry_count; i++) {
         const struct raft_entry *entry = &restored->entries[i];
         entries_append(&raft->log, entry, entry->index > restored->applied);
-        if (entry->kind == RAFT_CONFIG) raft_config_push(raft, entry->index, entry->payload);
+        if (entry->kind == RAFT_CONFIG && !(MUTANT(13) && entry->index > restored->hard.commit))
+            raft_config_push(raft, entry->index, entry->payload);
     }
     uint64_t last = entries_last(&raft->log);
     raft->hard = restored->hard;
+    if (MUTANT(34)) raft->hard.vote = 0;
     if (raft->hard.commit < restored->applied) raft->hard.commit = restored->applied;
     CHECK(raft->hard.commit <= last && restored->applied >= restored->base_index);
     CHECK(raft->hard.term >= entries_last_term(&raft->log));
@@ -95,7 +97,7 @@ static void look_at_quorum(struct raft *raft)
         raft->peers[i].active = false;
     }
     raft->quorum_at_ms = raft->now_ms + raft->settings.election_ms;
-    if (active < raft_quorum(raft)) raft_become_follower(raft, raft->hard.term, 0);
+    if (active < raft_quorum(raft) && !MUTANT(26)) raft_become_follower(raft, raft->hard.term, 0);
 }
 
 void raft_tick(struct raft *raft, uint64_t now_ms)
@@ -122,7 +124,8 @@ uint64_t raft_next_ms(const struct raft *raft)
 static bool accept_term(struct raft *raft, const struct raft_message *message)
 {
     bool granted = message->kind == RAFT_PRE_VOTE_REPLY && !message->reject;
-    if (message->term <= raft->hard.term || message->kind == RAFT_PRE_VOTE || granted) return true;
+    if (message->term <= raft->hard.term || granted) return true;
+    if (message->kind == RAFT_PRE_VOTE && !MUTANT(31)) return true;
     if (message->kind == RAFT_VOTE && !message->transfer && raft_heard_lately(raft)) return false;
     if (message->kind == RAFT_TIMEOUT_NOW) return false; /* of a leader that this node has not heard */
     if (message->kind != RAFT_APPEND) raft_become_follower(raft, message->term, 0);
@@ -180,7 +183,7 @@ void raft_output(struct raft *raft, struct raft_output *output)
 {
     CHECK(!raft->saving);
     raft->saving = true;
-    if (raft->role == RAFT_LEADER) raft_send_appends(raft);
+    if (raft_may_send(raft)) raft_send_appends(raft);
     hand_out(&raft->queued_now, &raft->output_now);
     hand_out(&raft->queued_after, &raft->output_after);
     uint64_t last = entries_last(&raft->log);
@@ -201,6 +204,10 @@ void raft_output(struct raft *raft, struct raft_output *output)
     }
     output->save_hard = raft->hard_dirty || output->entry_count; /* the commit hint rides along */
     raft->hard_dirty = false;
+    if (MUTANT(19)) {
+        raft->durable = last;
+        raft_advance_commit(raft);
+    }
 }
 
 void raft_saved(struct raft *raft)
@@ -225,10 +232,14 @@ const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index)
 void raft_applied(struct raft *raft, uint64_t index, uint64_t keep)
 {
     CHECK(index <= raft_committed(raft));
-    if (raft->role == RAFT_LEADER)
-        for (size_t i = 0; i < raft->peer_count; i++)
-            if (raft->peers[i].active && raft->peers[i].match < index) index = raft->peers[i].match;
-    if (index > keep) entries_drop_payloads(&raft->log, index - keep);
+    if (index <= keep) return;
+    uint64_t upto = index - keep;
+    bool room = raft->log.window_bytes < raft->settings.inflight_max * raft->settings.batch_bytes_max;
+    for (size_t i = 0; i < raft->peer_count && raft->role == RAFT_LEADER && room; i++) {
+        const struct peer *peer = &raft->peers[i];
+        if (peer->state == PEER_REPLICATE && peer->match < upto && raft_hears(raft, peer)) upto = peer->match;
+    }
+    entries_drop_payloads(&raft->log, upto);
 }
 
 size_t raft_peers(const struct raft *raft, struct raft_peer_status *peers)
@@ -262,20 +273,24 @@ bool raft_has(struct raft *raft, uint64_t index, uint64_t term)
     uint64_t here = 0;
     CHECK(!raft->saving);
     enum term_at known = entries_term_at(&raft->log, index, &here);
-    if (known == TERM_COMPACTED || index <= raft->hard.commit) return true;
-    if (known == TERM_BEYOND || here != term) return false;
-    raft->hard.commit = index;
+    if (known == TERM_COMPACTED || index <= raft_committed(raft)) return true;
+    if (known == TERM_BEYOND || (here != term && !MUTANT(17))) return false;
+    if (index > raft->durable && !MUTANT(35)) return false;
+    if (index > raft->hard.commit) raft->hard.commit = index;
     return true;
 }
 
 void raft_install(struct raft *raft, const struct raft_base *base)
 {
     CHECK(!raft->saving && raft->role != RAFT_LEADER && base->index > raft->hard.commit);
-    CHECK(raft->hard.term >= base->term);
+    CHECK(raft->hard.term >= base->term && base->index >= raft->log.base_index);
     entries_free(&raft->log);
     entries_start(&raft->log, base->index, base->term, base->chain);
-    strip_drop_last(&raft->configs, raft->configs.count);
-    *(struct placed_config *)strip_push(&raft->configs) = (struct placed_config){base->index, base->config};
+    if (!MUTANT(30)) {
+        strip_drop_last(&raft->configs, raft->configs.count);
+        *(struct placed_config *)strip_push(&raft->configs) =
+            (struct placed_config){base->index, base->config};
+    }
     raft->hard.commit = raft->durable = raft->written = base->index;
     raft->unsaved = base->index + 1;
     raft_follow_config(raft);
@@ -298,7 +313,7 @@ struct raft_status raft_status(const struct raft *raft)
                                 .commit = raft->hard.commit,
                                 .last_index = entries_last(&raft->log),
                                 .last_term = entries_last_term(&raft->log),
-                                .ready = leads && raft->hard.commit >= raft->noop,
+                                .ready = leads && (raft->hard.commit >= raft->noop || MUTANT(36)),
                                 .ready_index = leads ? raft->noop : 0,
                                 .heard_ms = leads ? raft_quorum_heard_ms(raft) : raft->heard_at_ms,
                                 .change_index = raft_placed_now(raft)->index};

@@ -116,8 +116,8 @@ struct raft_restored {
     struct raft_config config; /* in force at base */
     uint64_t base_index, base_term;
     uint32_t base_chain;
-    const struct raft_entry
-        *entries; /* contiguous from base_index + 1; payloads may be absent up to applied */
+    const struct raft_entry *entries; /* contiguous from base_index + 1; payloads may be absent up to applied,
+                                         but for RAFT_CONFIG */
     size_t entry_count;
     uint64_t applied; /* the state machine has these already; base_index <= applied <= last */
 };
@@ -154,13 +154,13 @@ enum raft_refusal {
 };
 /* Appends a configuration that differs from the one in force by one member: added (as learner or observer),
  * promoted, demoted to observer, removed, or with another name or address. Returns the entry's index, or 0
- * with the reason in *why. A leader that removes itself steps down once that is committed. */
+ * with the reason in *why. A leader that removes (or demotes) itself steps down once that is committed, and
+ * asks the member that is furthest to stand. */
 uint64_t raft_change(struct raft *raft, const struct raft_config *next, enum raft_refusal *why);
 const struct raft_config *raft_config_in_force(const struct raft *raft);
 /* The configuration in force at index (base <= index <= last). */
 const struct raft_config *raft_config_at(const struct raft *raft, uint64_t index);
-/* A RAFT_LEARNER that has caught up and may be promoted now (a leader that is ready, no change pending); 0:
- * none. The caller proposes it with raft_change. */
+/* A RAFT_LEARNER whose promotion raft_change would accept now; 0: none. */
 uint64_t raft_learner_ready(const struct raft *raft);
 
 /* --- leadership transfer (thesis 3.10) --- */
@@ -193,8 +193,8 @@ struct raft_base {
     struct raft_config config; /* in force at index */
 };
 void raft_install(struct raft *raft, const struct raft_base *base);
-/* The log has the entry (index, term), or it is before the base: no snapshot up to there is needed. When it
- * has it, it is known to be committed from now on. */
+/* The log has the entry (index, term) durably, or it is before the base: no snapshot up to there is needed.
+ * When it has it, it is known to be committed from now on. */
 bool raft_has(struct raft *raft, uint64_t index, uint64_t term);
 /* Term and chain of an entry, for base <= index <= last. False outside. */
 bool raft_place(const struct raft *raft, uint64_t index, uint64_t *term, uint32_t *chain);
@@ -230,14 +230,12 @@ void raft_saved(struct raft *raft);
 uint64_t raft_committed(const struct raft *raft);
 /* The entry at index, or NULL when it is beyond the end or its payload was dropped. */
 const struct raft_entry *raft_entry_at(const struct raft *raft, uint64_t index);
-/* The state machine has applied up to index: payloads up to min(index, what every peer has) minus a tail of
- * `keep` may be dropped. */
+/* The state machine has applied up to index: payloads up to index - keep are dropped. A leader keeps what a
+ * member that keeps up still lacks, as long as it all takes no more than inflight_max * batch_bytes_max. */
 void raft_applied(struct raft *raft, uint64_t index, uint64_t keep);
 /* The log on disk now begins after `index` (raftlog_trim): forget terms and chains before it. */
 void raft_trimmed(struct raft *raft, uint64_t index);
 
-/* Entries after raft_committed that this leader has appended but not yet had confirmed: bounded by the
- * caller. */
 struct raft_status {
     enum raft_role role;
     uint64_t term, leader /* 0: unknown */, commit, last_index, last_term;

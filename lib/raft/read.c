@@ -8,7 +8,7 @@ uint64_t raft_read(struct raft *raft)
 {
     CHECK(!raft->saving);
     if (raft->role != RAFT_LEADER) return 0;
-    if (!raft->round_open) raft->round++;
+    if (!raft->round_open && !(MUTANT(3) && raft->round)) raft->round++;
     raft->round_open = true;
     return raft->round;
 }

@@ -38,9 +38,16 @@ static bool may_send_entries(const struct raft *raft, const struct peer *peer)
                                          : !peer->probing;
 }
 
+/* The only voter of a cluster leads before its term is saved. After a crash it would use that term again, for
+ * other entries. */
+bool raft_may_send(const struct raft *raft)
+{
+    return raft->role == RAFT_LEADER && (!raft->hard_dirty || MUTANT(22));
+}
+
 bool raft_wants_entries(struct raft *raft, uint64_t *node, uint64_t *first)
 {
-    if (raft->role != RAFT_LEADER) return false;
+    if (!raft_may_send(raft)) return false;
     for (size_t i = 0; i < raft->peer_count; i++) {
         const struct peer *peer = &raft->peers[i];
         bool on_disk = peer->next > raft->log.base_index && peer->next < entries_window(&raft->log);
@@ -93,19 +100,13 @@ uint64_t raft_quorum_heard_ms(const struct raft *raft)
     return raft_quorum_reached(raft, raft->now_ms, heard_of);
 }
 
-void raft_leave_if_removed(struct raft *raft)
-{
-    const struct placed_config *placed = raft_placed_now(raft);
-    bool out = !raft_is_voter(raft, raft->settings.self) && placed->index <= raft->hard.commit;
-    if (raft->role == RAFT_LEADER && out) raft_become_follower(raft, raft->hard.term, 0);
-}
-
 /* Only entries of the own term are counted (Raft 5.4.2, figure 8); the earlier ones go with them. */
 void raft_advance_commit(struct raft *raft)
 {
     uint64_t term = 0, reached = raft_quorum_reached(raft, raft->durable, match_of);
     if (raft->role != RAFT_LEADER || reached <= raft->hard.commit) return;
-    if (entries_term_at(&raft->log, reached, &term) != TERM_KNOWN || term != raft->hard.term) return;
+    if (entries_term_at(&raft->log, reached, &term) != TERM_KNOWN) return;
+    if (term != raft->hard.term && !MUTANT(1)) return;
     raft->hard.commit = reached;
 }
 
@@ -168,7 +169,7 @@ static void refused(struct raft *raft, struct peer *peer, const struct raft_mess
 {
     uint64_t at = message->commit; /* the index that was refused */
     if (peer->state == PEER_REPLICATE) {
-        if (at > peer->match) peer_probe(peer, peer->match + 1);
+        if (at > peer->match && !MUTANT(32)) peer_probe(peer, peer->match + 1);
         return;
     }
     if (at != peer->next - 1 || message->index >= at) return; /* of an older append, or senseless */
@@ -178,11 +179,14 @@ static void refused(struct raft *raft, struct peer *peer, const struct raft_mess
 void raft_receive_append_reply(struct raft *raft, const struct raft_message *message)
 {
     struct peer *peer = raft_peer(raft, message->from);
-    if (raft->role != RAFT_LEADER || !peer || message->term != raft->hard.term) return;
+    bool past = message->term != raft->hard.term;
+    if (raft->role != RAFT_LEADER || !peer || (past && !MUTANT(14) && !MUTANT(15))) return;
     peer->active = true;
     peer->heard_ms = raft->now_ms;
-    if (message->round <= raft->round_sent && message->round > peer->round) peer->round = message->round;
+    uint64_t round = MUTANT(27) ? raft->round_sent : MUTANT(15) && past ? 0 : message->round;
+    if (round <= raft->round_sent && round > peer->round) peer->round = round;
     raft_confirm_rounds(raft);
+    if (MUTANT(14) && past) return;
     if (message->reject)
         refused(raft, peer, message);
     else if (message->index <= entries_last(&raft->log)) {
@@ -244,6 +248,7 @@ static void accept(struct raft *raft, const struct raft_entry *entry)
         if (entries_chain_at(&raft->log, entry->index) != entry->chain) diverged(entry);
         return;
     }
+    if (known == TERM_KNOWN && MUTANT(25)) return;
     if (known == TERM_KNOWN) truncate(raft, entry->index);
     entries_append(&raft->log, entry, true);
     if (entry->kind == RAFT_CONFIG) raft_config_push(raft, entry->index, entry->payload);
@@ -261,7 +266,10 @@ static void reply(struct raft *raft, const struct raft_message *to, bool reject,
                                    .commit = reject ? to->index : 0,
                                    .round = to->round,
                                    .reject = reject};
-    raft_send_after(raft, message);
+    if (MUTANT(2))
+        raft_send_now(raft, message);
+    else
+        raft_send_after(raft, message);
 }
 
 static void refuse(struct raft *raft, const struct raft_message *message)
@@ -300,7 +308,9 @@ void raft_receive_append(struct raft *raft, const struct raft_message *message)
     }
     for (size_t i = 0; i < message->entry_count; i++) accept(raft, &message->entries[i]);
     uint64_t last = message->index + message->entry_count;
-    uint64_t commit = message->commit < last ? message->commit : last;
+    if (MUTANT(7) && last < entries_last(&raft->log) && last >= raft->hard.commit) truncate(raft, last + 1);
+    if (MUTANT(28)) last = entries_last(&raft->log);
+    uint64_t commit = message->commit < last || MUTANT(6) ? message->commit : last;
     if (commit > raft->hard.commit && commit <= entries_last(&raft->log)) raft->hard.commit = commit;
     reply(raft, message, false, last, 0);
 }

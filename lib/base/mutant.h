@@ -1,0 +1,53 @@
+/* Known bugs of consensus systems, built in on demand to see that the tests find them: cmake
+ * -DCOORDD_MUTANT=N. In every other build MUTANT(n) is a constant 0 and nothing of them is left. Most are
+ * real bugs of others; shared/facts/raft-checklist.md has their stories. Numbers are never used again. 1-39:
+ * lib/raft.
+ *
+ *  1 commits entries of older terms by counting
+ *  2 a follower acknowledges entries before they are saved
+ *  3 a read round's number is used again
+ *  4 the configuration changes before an entry of the own term is committed
+ *  5 the configuration changes while another change is not committed
+ *  6 a follower commits what the leader has committed, matched or not
+ *  7 an older append that matches cuts off what came after it
+ *  8 votes without comparing the logs
+ *  9 votes twice in a term
+ * 10 no stickiness: votes and pre-votes although a leader was heard lately
+ * 11 learners and observers count towards a quorum
+ * 12 a configuration stays in force when its entry is truncated
+ * 13 a restart ignores a configuration that is not known to be committed
+ * 14 confirms rounds by answers of an older term
+ * 15 counts what a peer had in an older term
+ * 16 what a peer is known to have moves back
+ * 17 a snapshot leaves a log that differs at its index
+ * 18 a vote for a leadership transfer ignores that the vote is given away
+ * 19 a leader counts its own entries before they are saved
+ * 20 a vote is granted before it is saved
+ * 21 a candidate asks for votes before its own is saved
+ * 22 a leader sends entries of a term that is not saved
+ * 23 a new term is not saved
+ * 24 a leader counts itself for the entry that removes it
+ * 25 a follower keeps its own entry where the leader's differs
+ * 26 a leader stays although no quorum answers
+ * 27 any answer confirms the newest round
+ * 28 a follower acknowledges up to its last entry, matched or not
+ * 29 a learner stands for election
+ * 30 a snapshot's configuration is not taken over
+ * 31 a pre-vote raises the term of those asked
+ * 32 an append that was lost is not sent again
+ * 33 counts votes of an older term
+ * 34 a restart forgets whom it voted for
+ * 35 says of entries not saved yet that they need no snapshot
+ * 36 a leader is ready before an entry of its own term is committed
+ * 37 stands for election at the word of a leader of the past
+ * 38 a leader that was removed leads on
+ * 39 half of an even number is a quorum */
+#ifndef COORDD_BASE_MUTANT_H
+#define COORDD_BASE_MUTANT_H
+
+#ifndef COORDD_MUTANT
+#define COORDD_MUTANT 0
+#endif
+#define MUTANT(n) (COORDD_MUTANT == (n))
+
+#endif
