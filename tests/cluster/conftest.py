@@ -8,7 +8,7 @@ from tests.support.history import History, failed, finish, look_at_all, start
 from tests.support.node import until
 
 SLOW = bool(os.environ.get("TEST_SANITIZE"))
-LOCKS = [f"h{i}" for i in range(4)]
+LOCKS = [f"h{i}" for i in range(6)]
 
 
 @pytest.fixture

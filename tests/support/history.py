@@ -151,8 +151,8 @@ class Worker(threading.Thread):
     """Takes a lock, perhaps renews, checks and looks at it, gives it back or lets it end; at a node of its
     choice, another one when that fails. Its clock runs up to 1 % fast or slow, as leases allow for."""
 
-    TTLS_S = (0.5, 1.0, 2.0, 4.0)
-    WAITS_S = (0.0, 0.0, 0.2, 1.0, 3.0)
+    TTLS_S = (0.5, 0.5, 1.0, 2.0)
+    WAITS_S = (0.0, 0.0, 0.2, 1.0, 2.0)
 
     def __init__(self, history, ports, number, seed, names, think_s):
         super().__init__(name=f"client {number}", daemon=True)
@@ -206,7 +206,7 @@ class Worker(threading.Thread):
             pass
 
 
-def start(history, ports, count=6, seed=0, locks=4, think_s=0.02):
+def start(history, ports, count=6, seed=0, locks=6, think_s=0.02):
     workers = [Worker(history, ports, number, seed, [f"h{i}" for i in range(locks)], think_s) for number in range(count)]
     for worker in workers:
         worker.start()
