@@ -96,6 +96,16 @@ bool raft_is_voter(const struct raft *raft, uint64_t node)
     return member && member->membership == RAFT_VOTER;
 }
 
+/* A voter whose removal is not committed may be the only one that can commit it (thesis 4.2.2). */
+bool raft_may_stand(const struct raft *raft)
+{
+    uint64_t self = raft->settings.self, index = raft_placed_now(raft)->index;
+    if (raft_is_voter(raft, self) || MUTANT(29)) return true;
+    if (index <= raft->hard.commit) return false;
+    const struct raft_member *before = raft_config_member(raft_config_at(raft, index - 1), self);
+    return before && before->membership == RAFT_VOTER;
+}
+
 size_t raft_quorum(const struct raft *raft)
 {
     const struct raft_config *config = raft_config_now(raft);

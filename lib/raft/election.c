@@ -53,7 +53,7 @@ bool raft_heard_lately(const struct raft *raft)
 
 static size_t granted(const struct raft *raft)
 {
-    size_t count = 1; /* its own */
+    size_t count = raft_is_voter(raft, raft->settings.self) || MUTANT(29);
     for (size_t i = 0; i < raft->peer_count; i++) count += raft->peers[i].votes && raft->peers[i].granted;
     return count;
 }
@@ -90,7 +90,7 @@ void raft_stand(struct raft *raft, bool transfer)
 void raft_campaign(struct raft *raft)
 {
     raft_reset_election(raft);
-    if (!raft_is_voter(raft, raft->settings.self) && !MUTANT(29)) return;
+    if (!raft_may_stand(raft)) return;
     raft->role = RAFT_PRE_CANDIDATE;
     raft->leader = 0;
     ask_all(raft, RAFT_PRE_VOTE, raft->hard.term + 1, false);

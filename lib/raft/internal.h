@@ -76,6 +76,7 @@ void raft_forget_rounds(struct raft *raft);
 const struct placed_config *raft_placed_now(const struct raft *raft);
 const struct raft_config *raft_config_now(const struct raft *raft);
 bool raft_is_voter(const struct raft *raft, uint64_t node);
+bool raft_may_stand(const struct raft *raft);
 size_t raft_quorum(const struct raft *raft);
 void raft_config_push(struct raft *raft, uint64_t index, struct slice payload);
 void raft_config_undo(struct raft *raft, uint64_t from);

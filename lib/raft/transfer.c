@@ -79,5 +79,5 @@ void raft_receive_timeout_now(struct raft *raft, const struct raft_message *mess
                    raft->role == RAFT_FOLLOWER && message->index == entries_last(&raft->log) &&
                    message->log_term == entries_last_term(&raft->log);
     if (MUTANT(37)) current = raft->role != RAFT_LEADER;
-    if (current && raft_is_voter(raft, raft->settings.self)) raft_stand(raft, true);
+    if (current && raft_may_stand(raft)) raft_stand(raft, true);
 }
