@@ -1,6 +1,6 @@
 """Everything at once: faults drawn from a seed, while clients on all nodes write down what they are told.
 
-NEMESIS_FAULTS (12) of them, NEMESIS_SEED; long ones by hand:
+NEMESIS_FAULTS (12) of them, NEMESIS_SEED, NEMESIS_ONLY (kinds, comma-separated); long ones by hand:
 
     NEMESIS_FAULTS=100 PYTHONPATH=. TEST_COORDD=build/coordd /usr/bin/python3 -m pytest -q -s tests/cluster/test_nemesis.py
 """
@@ -17,6 +17,7 @@ from tests.support.node import until
 
 FAULTS = int(os.environ.get("NEMESIS_FAULTS", "12"))
 SEED = int(os.environ.get("NEMESIS_SEED", "1"))
+ONLY = os.environ.get("NEMESIS_ONLY", "").split(",")
 
 
 class Nemesis:
@@ -132,7 +133,7 @@ class Nemesis:
               break_connections, flip, member)
 
     def strike(self):
-        fault = self.random.choice(self.FAULTS)
+        fault = self.random.choice([fault for fault in self.FAULTS if ONLY == [""] or fault.__name__ in ONLY])
         if not self.cluster.running() and fault not in (Nemesis.split, Nemesis.slow):
             return
         undo = fault(self)
