@@ -105,6 +105,7 @@ static void send_to_leader(struct node *node, struct ask *ask)
 {
     struct wire_ask wire = {ask->number, ask->renews, {ask->leases, ask->count}};
     map_put(&node->asks.by_number, ask->number, ask);
+    if (!ask->sent_ms) ask->first_sent_ms = node->now_ms;
     ask->sent_ms = node->now_ms;
     node_tell(node, node->status.leader, WIRE_ASK, &wire);
 }
@@ -151,12 +152,19 @@ void asks_told(struct node *node, const struct wire_told *told)
     map_remove(&node->asks.by_number, ask->number);
     ask->told = true;
     ask->index = told->index;
-    /* What is left was counted when the leader spoke; until it is heard, time has passed. */
-    uint64_t since_ms = node->now_ms - ask->sent_ms;
+    if (ask->count) memcpy(ask->lefts_ms, told->lefts.items, ask->count * sizeof *ask->lefts_ms);
+}
+
+/* What is left was counted when the leader spoke; until the answer leaves, time has passed. 1: it was
+ * renewed, and that is about all. */
+static void age_lefts(const struct node *node, struct ask *ask)
+{
+    uint64_t since_ms = node->saved_ms - ask->first_sent_ms;
     for (size_t i = 0; i < ask->count; i++) {
-        uint64_t left_ms = ((const uint64_t *)told->lefts.items)[i];
+        uint64_t left_ms = ask->lefts_ms[i];
         ask->lefts_ms[i] = left_ms == 0 ? 0 : left_ms > since_ms + 1 ? left_ms - since_ms : 1;
     }
+    ask->first_sent_ms = node->saved_ms;
 }
 
 /* --- the leader's side --- */
@@ -178,7 +186,7 @@ static bool answer_remote(struct node *node, struct ask *ask)
     for (size_t i = 0; i < ask->count; i++) {
         bool holds = !ask->renews || lease_clock_renew(node->leases, ask->leases[i], ask->came_ms);
         node->view.renewals += ask->renews && holds;
-        ask->lefts_ms[i] = holds ? lease_clock_remaining(node->leases, ask->leases[i], node->now_ms) : 0;
+        ask->lefts_ms[i] = holds ? lease_clock_remaining(node->leases, ask->leases[i], node->saved_ms) : 0;
     }
     struct wire_told told = {ask->remote_number, node->applied, {ask->lefts_ms, ask->count}};
     node_tell(node, ask->from, WIRE_TOLD, &told);
@@ -233,11 +241,10 @@ static bool renewed_there(struct ask *ask, struct apply *apply)
 static void reply_renewed(struct node *node, struct ask *ask, const struct answer *answer)
 {
     struct lease_change *changes = arena_alloc(&node->turn, ask->count * sizeof *changes);
-    uint64_t elapsed_ms = node->now_ms > ask->call->arrived_ms ? node->now_ms - ask->call->arrived_ms : 0;
     for (size_t i = 0; i < ask->count; i++)
         changes[i] = (struct lease_change){.next = i + 1 < ask->count ? &changes[i + 1] : NULL,
                                            .lease = ask->leases[i],
-                                           .ttl_ms = ask->lefts_ms[i] ? ask->lefts_ms[i] + elapsed_ms : 0};
+                                           .ttl_ms = ask->lefts_ms[i]};
     pending_reply_knowing(node->pending, ask->call, answer, node->applied, ask->count ? changes : NULL);
 }
 
@@ -276,6 +283,7 @@ static bool answer_call(struct node *node, struct ask *ask)
 
 static bool answer_one(struct node *node, struct ask *ask)
 {
+    if (!node->office_term && ask->told) age_lefts(node, ask);
     switch (ask->kind) {
     case ASK_CALL:
         return answer_call(node, ask);
@@ -286,7 +294,7 @@ static bool answer_one(struct node *node, struct ask *ask)
         return true;
     case ASK_UNRESOLVED:
         for (size_t i = 0; node->office_term && i < ask->count; i++)
-            ask->lefts_ms[i] = lease_clock_remaining(node->leases, ask->leases[i], node->now_ms);
+            ask->lefts_ms[i] = lease_clock_remaining(node->leases, ask->leases[i], node->saved_ms);
         pending_resolve(node->pending, ask->unresolved, ask->lefts_ms);
         return true;
     }

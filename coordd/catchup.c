@@ -150,6 +150,10 @@ void catchup_taken(struct node *node, uint64_t from, const struct wire_chunk_tak
         transfer->next = taken->next;
         if (transfer->sent < transfer->next) transfer->sent = transfer->next;
         transfer->moved_ms = node->now_ms;
+    } else if (taken->status == WIRE_TAKING && taken->next < transfer->next &&
+               (taken->next == 0 || node->now_ms >= transfer->moved_ms + RETRY_MS)) {
+        transfer->next = transfer->sent = taken->next; /* it began anew: after a restart, for example */
+        transfer->moved_ms = node->now_ms;
     } else if (taken->status == WIRE_BAD) {
         transfer->next = transfer->sent = 0;
         transfer->moved_ms = node->now_ms;

@@ -334,6 +334,12 @@ static void pass_on(struct node *node, struct cluster_call *call)
     struct slice args = arena_copy(&node->turn, buffer_slice(&node->payload));
     struct wire_call wire = {call->number, call->operation->code, args};
     call->passed_to = node->status.leader;
+    if (call->operation == operation_cluster_remove) {
+        const struct cluster_name_args *named = call->args;
+        const struct raft_member *member = member_named(raft_config_in_force(node->raft), named->name);
+        if (member) call->member = *member;
+        call->removes = member != NULL;
+    }
     node_tell(node, node->status.leader, WIRE_CALL, &wire);
 }
 
@@ -437,8 +443,21 @@ static bool tend_transfer(struct node *node, const struct cluster_call *call)
     return over;
 }
 
+/* The leader that was to remove itself may be gone before its answer is: the configuration tells. */
+static bool was_removed(struct node *node, struct cluster_call *call)
+{
+    bool settled = node->status.change_index <= node->applied;
+    if (!call->removes || !settled || raft_config_member(raft_config_in_force(node->raft), call->member.node))
+        return false;
+    call->index = node->status.change_index;
+    struct cluster_changed result = changed(node, call);
+    answer(node, call, OUTCOME_OK, &result, "");
+    return true;
+}
+
 static bool tend_passed(struct node *node, struct cluster_call *call)
 {
+    if (was_removed(node, call)) return true;
     bool looks = call->operation == operation_cluster_get || call->operation == operation_cluster_can_stop;
     bool unsent = call->passed_to == 0;
     if (node_open_term(node) && (unsent || (looks && call->passed_to != node->status.leader))) {

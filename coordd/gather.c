@@ -4,11 +4,14 @@
 
 #include "coordd/log.h"
 #include "raft/message.h"
+#include "storage/raftlog.h"
 
 static void take_raft(struct node *node, const struct peer_frame *frame, struct slice body)
 {
     struct raft_message message;
-    if (raft_message_decode(body, &node->turn, &message) && message.from == frame->from)
+    if (!raft_message_decode(body, &node->turn, &message) || message.from != frame->from) return;
+    bool full = node->commit_blocked || raftlog_full(node->contents.log, node->now_ms);
+    if (message.kind != RAFT_TIMEOUT_NOW || !full) /* who has no room does not take over */
         raft_receive(node->raft, &message, node->now_ms);
 }
 

@@ -127,6 +127,7 @@ static void stop(struct node *node)
     LOG(INFO, "stopping: waiting requests are answered 503",
         {"waiting", log_number(pending_waiting(node->pending))});
     node->stopping = true;
+    pending_break(node->pending);
     node->stopping_ms = node->now_ms;
 }
 

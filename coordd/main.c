@@ -81,9 +81,9 @@ static void stop_node(struct mailbox *mailbox, pthread_t thread)
     mailbox_notify(mailbox, notice);
     uint64_t from_ms = boottime_ms();
     struct timespec limit;
-    clock_gettime(CLOCK_REALTIME, &limit);
+    clock_gettime(CLOCK_MONOTONIC, &limit);
     limit.tv_sec += HUNG_MS / 1000;
-    if (pthread_timedjoin_np(thread, NULL, &limit)) {
+    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &limit)) {
         LOG(ERROR, "the node thread did not stop: ending the process",
             {"after_ms", log_number(boottime_ms() - from_ms)});
         _exit(1);

@@ -23,6 +23,7 @@ static struct mail gather(struct node *node)
     if (node->now_ms - last_ms > node->settings.heartbeat_ms)
         lease_clock_gap(node->leases, node->now_ms - last_ms);
     pending_clock(node->pending, node->leases, node->now_ms);
+    node->saved_ms = node->now_ms;
     arena_reset(&node->turn);
     return mail;
 }
@@ -224,20 +225,20 @@ static void keep(struct node *node)
 
 /* --- the end --- */
 
-/* A leader hands over before it goes; what it had proposed is answered when it comes round. */
+/* Waits are ended by the log, so that nobody is granted a lock after it was told that the node stops; what
+ * was proposed is answered when it comes round. Then a leader hands over. All of it has a limit. */
 static bool still_has_work(struct node *node)
 {
     bool others = raft_config_in_force(node->raft)->member_count > 1;
+    bool open = node->proposals.count > 0 || pending_waiting(node->pending) > 0;
     if (node->save_blocked) return true;
-    if (others && node->now_ms >= node->stopping_ms + node_hold_ms(node) / 2) return false;
-    if (others && node->office_term && !node->handed_over) {
-        node->handed_over = true;
-        raft_transfer(node->raft, 0);
-        node->hurry = true;
-        return true;
-    }
-    if (raft_transferring(node->raft)) return true;
-    return node->proposals.count > 0 || pending_next_ms(node->pending) <= node->now_ms;
+    if (node->now_ms >= node->stopping_ms + node_hold_ms(node) / 2 && (others || !open)) return false;
+    if (open || raft_transferring(node->raft)) return true;
+    if (!others || !node->office_term || node->handed_over) return false;
+    node->handed_over = true;
+    raft_transfer(node->raft, 0);
+    node->hurry = true;
+    return true;
 }
 
 static void stop_when_idle(struct node *node)
@@ -245,7 +246,7 @@ static void stop_when_idle(struct node *node)
     if (!node->stopping || still_has_work(node)) return;
     intake_refuse_all(node, OUTCOME_SHUTTING_DOWN, "");
     proposals_forget_sent(node);
-    pending_stop(node->pending, OUTCOME_SHUTTING_DOWN, OUTCOME_OUTCOME_UNKNOWN);
+    pending_stop(node->pending, OUTCOME_OUTCOME_UNKNOWN, OUTCOME_OUTCOME_UNKNOWN);
     pending_deliver(node->pending);
     if (state_dirty(node->contents.state)) state_commit(node->contents.state);
     node->stopped = true;
@@ -257,7 +258,10 @@ bool node_turn(struct node *node)
     struct mail mail = gather(node);
     step(node, mail, peers_take(node->peers));
     if (!node->save_blocked) send(node, node->output.now, node->output.now_count);
-    if (save(node)) {
+    bool saved = save(node);
+    node->saved_ms = boottime_ms();
+    pending_clock(node->pending, node->leases, node->saved_ms);
+    if (saved) {
         send(node, node->output.after, node->output.after_count);
         apply_committed(node);
         office_follow(node);

@@ -109,7 +109,8 @@ struct ask {
     uint64_t came_ms;              /* a renewal counts from here */
     uint64_t give_up_ms;           /* renewals: a third of the shortest TTL; 0: not known yet */
     uint64_t round;                /* in office: the round that answers it; 0: not begun */
-    uint64_t sent_ms;              /* to the leader; 0: not sent */
+    uint64_t sent_ms;              /* to the leader, last; 0: not sent */
+    uint64_t first_sent_ms;        /* the answer may be to the first of several sendings */
     bool renews;
     uint64_t *leases, *lefts_ms; /* asked, told */
     size_t count;
@@ -231,6 +232,7 @@ struct node {
     struct buffer payload; /* of the command being proposed, the frame being sent */
 
     uint64_t now_ms;     /* when this turn's world was gathered */
+    uint64_t saved_ms;   /* when this turn's save was done: its answers leave then, perhaps much later */
     uint64_t opened_ms;  /* when this process began */
     uint64_t stamped_ms; /* newest time stamped on an entry */
     uint64_t applied;    /* index */
@@ -258,6 +260,7 @@ struct node {
     bool save_blocked; /* the disk was full: output is still to be saved */
     bool stopping, stopped, commit_blocked, hurry, handed_over;
     uint64_t stopping_ms;
+    uint64_t full_ms; /* when it last tried to hand over for want of room; 0: never */
     uint64_t committed_ms; /* when the state was last committed, or that was last tried */
     struct node_view view;
 };

@@ -4,6 +4,22 @@
 
 #include "coordd/clock.h"
 #include "coordd/log.h"
+#include "storage/raftlog.h"
+
+enum { HAND_OVER_AGAIN_MS = 60000 };
+
+/* Who has no room leads no longer than it must: another voter may have some. */
+static void hand_over_when_full(struct node *node)
+{
+    bool full = node->commit_blocked || raftlog_full(node->contents.log, node->now_ms);
+    bool others = raft_config_in_force(node->raft)->member_count > 1;
+    if (!full || !others || raft_transferring(node->raft) ||
+        (node->full_ms && node->now_ms < node->full_ms + HAND_OVER_AGAIN_MS))
+        return;
+    node->full_ms = node->now_ms;
+    if (raft_transfer(node->raft, 0) == RAFT_ACCEPTED)
+        LOG_FACT(WARN, "the disk is full: handing leadership to another node");
+}
 
 static void take(struct node *node, uint64_t term)
 {
@@ -49,6 +65,7 @@ void office_follow(struct node *node)
     if (node->office_term && (!leads || status->term != node->office_term)) leave(node);
     if (!node->office_term && leads && status->ready && node->applied >= status->ready_index)
         take(node, status->term);
+    if (node->office_term) hand_over_when_full(node);
     if (status->leader != node->leader_seen || (status->leader && status->term != node->term_seen))
         follow(node);
     if (node_open_term(node))

@@ -19,6 +19,7 @@ struct pending {
     struct unresolved *unresolved, **unresolved_end;
     const struct lease_clock *clock;
     uint64_t now_ms;
+    bool breaking;
 };
 
 struct pending *pending_new(void)
@@ -52,12 +53,6 @@ struct looking {
     const uint64_t *lefts_ms;
 };
 
-static uint64_t clock_remaining(void *context, uint64_t lease)
-{
-    const struct pending *pending = context;
-    return lease_clock_remaining(pending->clock, lease, pending->now_ms);
-}
-
 /* The answer keeps naming its leases, which are counted. */
 static uint64_t count_lease(void *context, uint64_t lease)
 {
@@ -80,17 +75,26 @@ static uint64_t put_left(void *context, uint64_t lease)
     return looking->lefts_ms[looking->count++];
 }
 
-/* The leases that the request itself began or touched: their time counts from no earlier than the request. */
-static bool known_by_changes(const struct lease_change *changes, uint64_t lease, uint64_t elapsed_ms,
-                             uint64_t *left_ms)
+/* A lease that the request itself began or touched holds for its whole time, counted from when the client
+ * sent the request. */
+static bool known_by_changes(const struct lease_change *changes, uint64_t lease, uint64_t *left_ms)
 {
     bool known = false;
     for (; changes; changes = changes->next) {
         if (changes->lease != lease) continue;
         known = true;
-        *left_ms = changes->ttl_ms > elapsed_ms ? changes->ttl_ms - elapsed_ms : 0;
+        *left_ms = changes->ttl_ms;
     }
     return known;
+}
+
+static bool known(const struct pending *pending, const struct lease_change *changes, uint64_t lease,
+                  uint64_t *left_ms)
+{
+    if (known_by_changes(changes, lease, left_ms)) return true;
+    if (!lease_clock_in_office(pending->clock)) return false;
+    *left_ms = lease_clock_remaining(pending->clock, lease, pending->now_ms);
+    return true;
 }
 
 /* --- out --- */
@@ -116,27 +120,29 @@ static void set_aside(struct pending *pending, struct call *call, const struct l
     pending->unresolved_end = &unresolved->next;
 }
 
-/* On a node that is not in office: true when the answer can leave now, since it names no lease, or only such
- * as the entry itself tells of. */
-static bool resolve_alone(struct pending *pending, struct call *call, const struct lease_change *changes)
+static size_t collect(struct call *call, struct looking *looking)
+{
+    call->result = record_copy(call->shape, call->result, &call->arena, count_lease, looking);
+    if (!looking->count) return 0;
+    looking->leases = arena_alloc(&call->arena, looking->count * sizeof *looking->leases);
+    looking->count = 0;
+    record_copy(call->shape, call->result, &call->arena, collect_lease, looking);
+    return looking->count;
+}
+
+/* False when the leader must be asked first. */
+static bool resolve_here(struct pending *pending, struct call *call, const struct lease_change *changes)
 {
     struct looking looking = {0};
-    call->result = record_copy(call->shape, call->result, &call->arena, count_lease, &looking);
-    if (!looking.count) return true;
-    looking.leases = arena_alloc(&call->arena, looking.count * sizeof *looking.leases);
-    uint64_t *lefts_ms = arena_alloc(&call->arena, looking.count * sizeof *lefts_ms);
-    looking.count = 0;
-    record_copy(call->shape, call->result, &call->arena, collect_lease, &looking);
-    uint64_t elapsed_ms = pending->now_ms > call->arrived_ms ? pending->now_ms - call->arrived_ms : 0;
-    size_t known = 0;
-    while (known < looking.count &&
-           known_by_changes(changes, looking.leases[known], elapsed_ms, &lefts_ms[known]))
-        known++;
-    if (known == looking.count)
+    size_t count = collect(call, &looking), at = 0;
+    if (!count) return true;
+    uint64_t *lefts_ms = arena_alloc(&call->arena, count * sizeof *lefts_ms);
+    while (at < count && known(pending, changes, looking.leases[at], &lefts_ms[at])) at++;
+    if (at == count)
         put_lefts(call, lefts_ms);
     else
         set_aside(pending, call, &looking);
-    return known == looking.count;
+    return at == count;
 }
 
 struct unresolved *pending_unresolved(struct pending *pending)
@@ -172,10 +178,10 @@ void pending_reply_stale(struct pending *pending, struct call *call, const struc
                          uint64_t revision)
 {
     set(call, answer, revision);
-    bool knows = lease_clock_in_office(pending->clock);
-    if (call->shape)
-        call->result = record_copy(call->shape, call->result, &call->arena,
-                                   knows ? clock_remaining : unknown_remaining, pending);
+    if (call->shape && !lease_clock_in_office(pending->clock))
+        call->result = record_copy(call->shape, call->result, &call->arena, unknown_remaining, NULL);
+    else if (call->shape)
+        CHECK(resolve_here(pending, call, NULL));
     leave(pending, call);
 }
 
@@ -183,10 +189,7 @@ static void reply(struct pending *pending, struct call *call, const struct answe
                   const struct lease_change *changes)
 {
     set(call, answer, revision);
-    if (call->shape && lease_clock_in_office(pending->clock))
-        call->result = record_copy(call->shape, call->result, &call->arena, clock_remaining, pending);
-    else if (call->shape && !resolve_alone(pending, call, changes))
-        return;
+    if (call->shape && !resolve_here(pending, call, changes)) return;
     leave(pending, call);
 }
 
@@ -297,8 +300,9 @@ void pending_cancelled(struct pending *pending, uint64_t index)
 {
     struct wait *wait = map_get(&pending->by_index, index);
     if (!wait) return;
-    CHECK(wait->cancelling && wait->gone); /* a timeout is answered by the primitive */
-    finish(pending, wait, &(struct answer){.outcome = OUTCOME_WAIT_BROKEN_OFF}, index, NULL);
+    CHECK(wait->gone); /* a timeout is answered by the primitive */
+    enum outcome outcome = pending->breaking ? OUTCOME_SHUTTING_DOWN : OUTCOME_WAIT_BROKEN_OFF;
+    finish(pending, wait, &(struct answer){.outcome = outcome}, index, NULL);
 }
 
 uint64_t pending_next_ms(const struct pending *pending)
@@ -310,6 +314,17 @@ uint64_t pending_next_ms(const struct pending *pending)
 size_t pending_waiting(const struct pending *pending)
 {
     return pending->by_index.count;
+}
+
+void pending_break(struct pending *pending)
+{
+    pending->breaking = true;
+    for (size_t i = 0; i < pending->by_number.capacity; i++) {
+        struct wait *wait = pending->by_number.slots[i].value;
+        if (!wait) continue;
+        wait->gone = true;
+        if (wait->deadline.place) heap_set(&pending->deadlines, &wait->deadline, 0);
+    }
 }
 
 void pending_stop_sent(struct pending *pending)

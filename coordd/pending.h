@@ -62,6 +62,10 @@ struct unresolved {
 struct unresolved *pending_unresolved(struct pending *pending);
 void pending_resolve(struct pending *pending, struct unresolved *unresolved, const uint64_t *lefts_ms);
 
+/* The node stops: every wait is to be ended by a command (pending_next_cancel), and whoever is not granted
+ * before that is told so. */
+void pending_break(struct pending *pending);
+
 /* The fate of an added call became unknown, or it was never proposed. False: it is not here. */
 bool pending_end(struct pending *pending, uint64_t number, enum outcome outcome, const char *detail);
 

@@ -104,6 +104,11 @@ int disk_sync_directory(const char *path)
     return error;
 }
 
+int disk_make_directory(const char *path)
+{
+    return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
+}
+
 int disk_rename(const char *from, const char *to)
 {
     return rename(from, to) ? failed(errno) : 0;

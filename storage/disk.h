@@ -22,6 +22,7 @@ int disk_read(int file, uint64_t offset, void *data, size_t size);
 int disk_write(int file, uint64_t offset, struct slice data);
 int disk_sync(int file);                   /* fdatasync; never -ENOSPC */
 int disk_sync_directory(const char *path); /* makes creations, renames and removals in it durable */
+int disk_make_directory(const char *path); /* mode 0700; no error when it is there */
 int disk_rename(const char *from, const char *to);
 int disk_remove(const char *path); /* a file, or an empty directory */
 /* Calls `each` with every name in the directory but "." and "..". */

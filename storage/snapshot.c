@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 enum { CHUNK_BYTES = SNAPSHOT_CHUNK_MAX - 4096 };
 
@@ -51,7 +50,7 @@ struct snapshot *snapshot_begin(struct datadir *directory, struct state *state,
     datadir_inside(directory, "snap", folder);
     snprintf(name, sizeof name, "snap/%020" PRIu64 "-%" PRIu64 ".snap", place->index, place->term);
     datadir_inside(directory, name, snapshot->path);
-    int failed = mkdir(folder, 0700) && errno != EEXIST ? -errno : 0;
+    int failed = disk_make_directory(folder);
     if (!failed) failed = disk_remove(snapshot->path);
     snapshot->file = failed && failed != -ENOENT ? failed : disk_open(snapshot->path, true);
     if (snapshot->file < 0) {

@@ -32,8 +32,8 @@ stage() { # what it is, its build directory, which tests (a regular expression o
 }
 
 stage "as it ships" build '.'
-stage "with AddressSanitizer and UndefinedBehaviorSanitizer" build-asan '^(unit|script|crash|api)\.' \
-    -DCOORDD_SANITIZE=address,undefined
+stage "with AddressSanitizer and UndefinedBehaviorSanitizer" build-asan '^(unit|script|crash|api|sim)\.' \
+    -DCOORDD_SANITIZE=address,undefined -DCOORDD_SIM_SEEDS=200
 stage "with ThreadSanitizer" build-tsan '^(process|api)\.' -DCOORDD_SANITIZE=thread
 stage "fuzz targets" build-fuzz '^fuzz\.' \
     -DCMAKE_C_COMPILER=clang -DCOORDD_FUZZ=ON -DCOORDD_SANITIZE=address,undefined

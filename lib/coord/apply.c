@@ -13,8 +13,8 @@ void apply_begin(struct apply *apply, struct rows *rows, struct arena *arena, ui
 static void add_answer(struct apply *apply, struct answer answer)
 {
     if (answer.to_index == apply->index) {
-        CHECK(apply->answered_index != apply->index);
-        apply->answered_index = apply->index;
+        CHECK(!apply->settled);
+        apply->settled = true;
     }
     struct answer *added = arena_alloc(apply->arena, sizeof *added);
     *added = answer;
@@ -44,8 +44,8 @@ void apply_answer_to(struct apply *apply, uint64_t index, enum outcome outcome, 
 
 void apply_waits(struct apply *apply)
 {
-    CHECK(apply->answered_index != apply->index);
-    apply->answered_index = apply->index;
+    CHECK(!apply->settled);
+    apply->settled = true;
 }
 
 void apply_lease_change(struct apply *apply, uint64_t lease, uint64_t ttl_ms, uint64_t generation)

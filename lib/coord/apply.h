@@ -33,7 +33,7 @@ struct apply {
     /* out, in order: */
     struct answer *answers, **answers_end;
     struct lease_change *lease_changes, **lease_changes_end;
-    uint64_t answered_index;  /* internal: the own index was answered or waits */
+    bool settled;             /* internal: the own index was answered or waits */
     uint64_t pulse_count;     /* internal: pulses wanted in this entry */
     uint64_t lease_count;     /* leases begun in this entry */
     struct renewal *renewals; /* RENEWAL */

@@ -29,7 +29,7 @@ void coord_apply(struct apply *apply, const struct command *command)
 {
     apply->origin = command->origin;
     command->operation->apply(apply, command->args);
-    CHECK(apply->answered_index == apply->index);
+    CHECK(apply->settled);
 }
 
 void coord_query(struct apply *apply, const struct operation *operation, const void *args)

@@ -181,7 +181,7 @@ static void queue_up(struct lock *lock, const struct lock_request *request)
     if (!can_wait(lock, request)) return;
     lock_enqueue(lock, request);
     lock_advance(lock);
-    if (lock->apply->answered_index != lock->apply->index) apply_waits(lock->apply);
+    if (!lock->apply->settled) apply_waits(lock->apply);
 }
 
 static uint64_t position_of(struct lock *lock, const struct lock_request *waiter)

@@ -43,9 +43,9 @@ static const struct field grant_fields[] = {
     {.number = 6, .type = FIELD_UINT, GRANT(permits), .about = "as given"},
     {.number = 7, .type = FIELD_UINT, GRANT(count), .about = "how often this lease took it (reentrant)"},
     {.number = 8,
-     .type = FIELD_UINT,
+     .type = FIELD_REMAINING,
      GRANT(expires_in_ms),
-     .about = "counted from when the request was sent"},
+     .about = "counted from when the request was sent; after a wait, from the answer"},
     {.number = 9, .type = FIELD_UINT, GRANT(waited_ms), .about = "in the queue"},
 };
 const struct record lock_grant_record = RECORD("lock_grant", grant, grant_fields);
@@ -53,8 +53,6 @@ const struct record lock_grant_record = RECORD("lock_grant", grant, grant_fields
 const void *lock_granted(struct lock *lock, const struct holder_row *holder, uint64_t waited_ms)
 {
     struct grant *grant = arena_alloc(lock->apply->arena, sizeof *grant);
-    struct lease_row lease;
-    CHECK(lease_get(lock->apply, holder->lease, &lease));
     *grant = (struct grant){.name = lock->name,
                             .owner = holder->owner,
                             .token = holder->token,
@@ -62,7 +60,7 @@ const void *lock_granted(struct lock *lock, const struct holder_row *holder, uin
                             .mode = holder->mode,
                             .permits = holder->permits,
                             .count = holder->count,
-                            .expires_in_ms = lease.ttl_ms,
+                            .expires_in_ms = holder->lease,
                             .waited_ms = waited_ms};
     return grant;
 }

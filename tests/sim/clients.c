@@ -1,0 +1,416 @@
+/* Clients: each does one thing after another at some node, believes what it is told, and leaves when it takes
+ * too long. One of them is the operator, who changes the members and moves leadership. */
+#include "tests/sim/sim.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { HOLDS = 6, LEASES_KEPT = 3, PATIENCE_MS = 6000, OPERATOR = 0 };
+
+struct hold {
+    char lock;
+    uint64_t token, lease;
+};
+
+struct client {
+    unsigned number;
+    struct call *call; /* NULL: idle */
+    struct sim_node *at;
+    uint64_t call_number, sent_ms, give_up_ms, next_ms, acked_before, ttl_ms;
+    uint64_t term_before;
+    bool answered, waited;
+    unsigned subject; /* of the operator's work */
+    struct hold holds[HOLDS];
+    size_t hold_count;
+    uint64_t leases[LEASES_KEPT], lease_ttl_ms[LEASES_KEPT];
+};
+
+struct due { /* an answer on its way to its client */
+    struct timer at;
+    struct call *call;
+    struct sim_node *from;
+    struct node *process;
+};
+
+static struct client clients[CLIENTS_MAX];
+static struct heap answers;
+static bool stopped;
+static size_t succeeded;
+
+static uint64_t value(const struct call *call, const char *name)
+{
+    return call->shape ? record_number(call->shape, call->result, name) : 0;
+}
+
+void clients_open(void)
+{
+    for (unsigned i = 0; i < world.client_count; i++) {
+        clients[i].number = i;
+        clients[i].next_ms = 500 + draw(2000);
+    }
+}
+
+void clients_stop(void)
+{
+    stopped = true;
+}
+
+bool clients_idle(void)
+{
+    for (size_t i = 0; i < world.client_count; i++)
+        if (clients[i].call) return false;
+    return true;
+}
+
+size_t clients_succeeded(void)
+{
+    return succeeded;
+}
+
+/* --- asking --- */
+
+static struct sim_node *some_node(void)
+{
+    struct sim_node *up[NODES_MAX];
+    size_t count = 0;
+    for (size_t n = 1; n <= world.node_count; n++)
+        if (nodes[n].node && !nodes[n].dying) up[count++] = &nodes[n];
+    return count ? up[draw(count)] : NULL;
+}
+
+/* "name=value" pairs, as in scripts. */
+static struct call *make_call(const char *operation, const char *line)
+{
+    struct call *call = call_new();
+    call->operation = operation_by_name(slice_text(operation));
+    CHECK(call->operation);
+    call->args = arena_alloc(&call->arena, call->operation->args->size);
+    struct setting setting = {call->operation->args, call->args, &call->arena, 0, {0}};
+    for (const char *at = line; *at;) {
+        const char *equals = strchr(at, '='), *end = strchr(at, ' ');
+        if (!end) end = at + strlen(at);
+        const struct field *field = record_field(call->operation->args, slice_of(at, (size_t)(equals - at)));
+        CHECK(field && setting_text(&setting, field, slice_of(equals + 1, (size_t)(end - equals - 1))));
+        at = *end ? end + 1 : end;
+    }
+    CHECK(setting_done(&setting));
+    return call;
+}
+
+static void ask(struct client *client, struct call *call, uint64_t wait_ms, uint64_t ttl_ms)
+{
+    client->at = some_node();
+    if (!client->at) {
+        call_free(call);
+        client->next_ms = world.now_ms + 100;
+        return;
+    }
+    struct sim_node *before = sim_current;
+    sim_current = client->at;
+    call->arrived_ms = boottime_ms();
+    sim_current = before;
+    call->wait_ms = wait_ms;
+    call->request = client;
+    client->call = call;
+    client->answered = false;
+    client->call_number = call->number;
+    client->sent_ms = world.now_ms;
+    client->give_up_ms = world.now_ms + wait_ms + PATIENCE_MS;
+    client->acked_before = world.acked;
+    client->ttl_ms = ttl_ms;
+    client->waited = wait_ms > 0;
+    client->term_before = client->at->seen_term;
+    if (wait_ms && chance(1500)) client->give_up_ms = world.now_ms + draw(wait_ms);
+    sim_trace("c%u -> %s: %s (%llu)", client->number, client->at->name, call->operation->name,
+              (unsigned long long)call->number);
+    mailbox_submit((struct mailbox *)client->at, call);
+}
+
+static void acquire(struct client *client)
+{
+    static const char *const modes[] = {"", " mode=shared", " mode=semaphore limit=3 permits=2"};
+    char line[160], lease[40] = "";
+    size_t which = draw(LEASES_KEPT);
+    uint64_t ttl_ms = 700 + draw(6000), wait_ms = draw(2) ? 500 + draw(15000) : 0;
+    if (client->leases[which] && draw(2))
+        snprintf(lease, sizeof lease, " lease=L%llx", (unsigned long long)client->leases[which]);
+    else
+        snprintf(lease, sizeof lease, " ttl=%llums", (unsigned long long)ttl_ms);
+    snprintf(line, sizeof line, "name=%c%s%s wait=%llums%s", (char)('a' + draw(LOCKS)),
+             draw(3) ? "" : modes[draw(3)], lease, (unsigned long long)wait_ms, draw(8) ? "" : " delay=2s");
+    ask(client, make_call("lock.acquire", line), wait_ms, lease[1] == 't' ? ttl_ms : 0);
+}
+
+static void with_token(struct client *client, const char *operation)
+{
+    char line[80];
+    const struct hold *hold = &client->holds[draw(client->hold_count)];
+    snprintf(line, sizeof line, "name=%c token=%llu", hold->lock, (unsigned long long)hold->token);
+    ask(client, make_call(operation, line), 0, 0);
+}
+
+static void with_lease(struct client *client, const char *operation)
+{
+    char line[80];
+    size_t which = draw(LEASES_KEPT);
+    if (!client->leases[which]) return;
+    snprintf(line, sizeof line, "id=L%llx", (unsigned long long)client->leases[which]);
+    ask(client, make_call(operation, line), 0, client->lease_ttl_ms[which]);
+}
+
+static void create_lease(struct client *client)
+{
+    char line[40];
+    uint64_t ttl_ms = 600 + draw(8000);
+    snprintf(line, sizeof line, "ttl=%llums", (unsigned long long)ttl_ms);
+    ask(client, make_call("lease.create", line), 0, ttl_ms);
+}
+
+static void look(struct client *client, bool stale)
+{
+    char line[20];
+    snprintf(line, sizeof line, "name=%c", (char)('a' + draw(LOCKS)));
+    struct call *call = make_call("lock.get", line);
+    call->stale = stale;
+    if (!stale && draw(3) == 0) call->min_revision = world.acked;
+    ask(client, call, 0, 0);
+}
+
+/* --- the operator --- */
+
+static void operate(struct client *client)
+{
+    char line[80];
+    uint64_t dice = draw(100);
+    client->subject = 1 + (unsigned)draw(world.node_count);
+    struct sim_node *subject = &nodes[client->subject];
+    if (dice < 40) {
+        ask(client, make_call("cluster.get", ""), 0, 0);
+    } else if (dice < 65) {
+        snprintf(line, sizeof line, "to=%s", subject->name);
+        ask(client, make_call("cluster.transfer", draw(2) ? line : ""), 0, 0);
+    } else if (dice < 80 && subject->present) {
+        world.counts[FAULT_CHANGE]++;
+        snprintf(line, sizeof line, "name=%s", subject->name);
+        ask(client, make_call("cluster.remove", line), 0, 0);
+    } else if (!subject->present) { /* a machine with an empty disk takes its place */
+        world.counts[FAULT_CHANGE]++;
+        subject->present = subject->joins = true;
+        subject->lost_disk = false;
+        subject->up_at_ms = world.now_ms;
+    }
+}
+
+static void operated(struct client *client, const struct call *call)
+{
+    struct sim_node *subject = &nodes[client->subject];
+    if (strcmp(call->operation->name, "cluster.transfer") == 0 && call->outcome == OUTCOME_OK)
+        mark(MARK_TRANSFER_DONE);
+    if (strcmp(call->operation->name, "cluster.remove") != 0 || call->outcome != OUTCOME_OK) return;
+    mark(MARK_MEMBER_REMOVED);
+    if (subject->seen_leader) mark(MARK_LEADER_REMOVED);
+    subject->present = false; /* its machine is switched off and emptied */
+    subject->up_at_ms = world.now_ms + draw(3000);
+}
+
+/* --- what to do next --- */
+
+static void act(struct client *client)
+{
+    uint64_t dice = draw(100);
+    client->next_ms = world.now_ms + draw(400);
+    if (client->number == OPERATOR && world.faults.changes && dice < 25)
+        operate(client);
+    else if (dice < 45 || !client->hold_count)
+        dice % 7 ? acquire(client) : create_lease(client);
+    else if (dice < 65)
+        with_token(client, "lock.release");
+    else if (dice < 78)
+        with_token(client, "lock.renew");
+    else if (dice < 86)
+        with_lease(client, "lease.renew");
+    else if (dice < 88)
+        with_lease(client, "lease.revoke");
+    else
+        look(client, dice > 96);
+}
+
+uint64_t clients_next_ms(void)
+{
+    const struct timer *first = heap_first(&answers);
+    uint64_t next_ms = first ? first->at_ms : UINT64_MAX;
+    for (size_t i = 0; i < world.client_count; i++) {
+        uint64_t at_ms = clients[i].call ? clients[i].give_up_ms : stopped ? UINT64_MAX : clients[i].next_ms;
+        if (at_ms < next_ms) next_ms = at_ms;
+    }
+    return next_ms;
+}
+
+static void leave(struct client *client)
+{
+    struct call *call = client->call;
+    sim_trace("c%u leaves (%llu)", client->number, (unsigned long long)call->number);
+    world.counts[FAULT_LEFT]++;
+    mark(MARK_CLIENT_LEFT);
+    call->request = NULL;
+    client->call = NULL;
+    client->next_ms = world.now_ms + draw(300);
+    if (!call->wait_ms) return;
+    struct notice *notice = memory_new(sizeof *notice);
+    *notice = (struct notice){.kind = NOTICE_GONE, .number = client->call_number};
+    mailbox_notify((struct mailbox *)client->at, notice);
+}
+
+void clients_node_died(struct sim_node *sim)
+{
+    for (size_t i = 0; i < world.client_count; i++) {
+        if (!clients[i].call || clients[i].at != sim || clients[i].answered) continue;
+        clients[i].call = NULL; /* the connection broke: whatever becomes of it */
+        clients[i].next_ms = world.now_ms + draw(200);
+    }
+}
+
+/* --- answers --- */
+
+static bool is_denial(enum outcome outcome)
+{
+    return outcome == OUTCOME_NO_LEADER || outcome == OUTCOME_NO_QUORUM || outcome == OUTCOME_OVERLOADED ||
+           outcome == OUTCOME_SHUTTING_DOWN || outcome == OUTCOME_STARTING ||
+           outcome == OUTCOME_STORAGE_FULL || outcome == OUTCOME_MIN_REVISION_AHEAD;
+}
+
+static void forget(struct client *client, uint64_t token)
+{
+    for (size_t i = 0; i < client->hold_count; i++)
+        if (client->holds[i].token == token) client->holds[i--] = client->holds[--client->hold_count];
+}
+
+/* Counted from when the request was sent; a grant that was waited for counts from the answer. */
+static void believe(const struct client *client, const struct call *call)
+{
+    uint64_t lease = value(call, "lease"), left_ms = value(call, "expires_in_ms");
+    sim_trace("c%u believes in L%llx for %llu ms", client->number, (unsigned long long)lease,
+              (unsigned long long)left_ms);
+    uint64_t from_ms = value(call, "waited_ms") ? world.now_ms : client->sent_ms;
+    if (left_ms) judge_promise(lease, from_ms + left_ms - left_ms / 50 - (left_ms > 2 ? 2 : 0));
+    if (client->ttl_ms && !value(call, "waited_ms")) judge_promise(lease, client->sent_ms + client->ttl_ms);
+}
+
+static void granted(struct client *client, const struct call *call)
+{
+    struct slice name;
+    memcpy(&name, (const char *)call->args + record_field(call->operation->args, SLICE("name"))->offset,
+           sizeof name);
+    if (client->hold_count < HOLDS)
+        client->holds[client->hold_count++] =
+            (struct hold){(char)name.data[0], value(call, "token"), value(call, "lease")};
+    if (world.now_ms < client->sent_ms + 100 || !client->waited) return;
+    mark(MARK_GRANT_AFTER_WAIT);
+    if (client->at->seen_term > client->term_before) mark(MARK_WAIT_SURVIVED_FAILOVER);
+}
+
+static void take_success(struct client *client, const struct call *call)
+{
+    const char *name = call->operation->name;
+    bool follower = !client->at->seen_leader;
+    succeeded++;
+    if (strcmp(name, "lock.acquire") == 0) {
+        granted(client, call);
+    } else if (strcmp(name, "lock.release") == 0) {
+        forget(client, value(call, "token"));
+    } else if (strcmp(name, "lease.create") == 0) {
+        size_t which = draw(LEASES_KEPT);
+        client->leases[which] = value(call, "lease");
+        client->lease_ttl_ms[which] = client->ttl_ms;
+    } else if (call->operation->kind == OPERATION_RENEWAL) {
+        if (follower) mark(MARK_RENEWED_ON_FOLLOWER);
+    } else if (call->operation->kind == OPERATION_QUERY) {
+        mark(call->stale ? MARK_READ_STALE : follower ? MARK_READ_ON_FOLLOWER : MARK_READ_STALE);
+    }
+    if (call->operation->kind != OPERATION_QUERY) believe(client, call);
+}
+
+static void note_outcome(const struct call *call)
+{
+    if (call->outcome == OUTCOME_NO_LEADER) mark(MARK_NO_LEADER_ANSWERED);
+    if (call->outcome == OUTCOME_OUTCOME_UNKNOWN) mark(MARK_OUTCOME_UNKNOWN);
+    if (call->outcome == OUTCOME_STORAGE_FULL) mark(MARK_DISK_FULL_SURVIVED);
+    if (call->outcome == OUTCOME_LOCK_HELD && call->wait_ms) mark(MARK_WAIT_TIMED_OUT);
+    if (call->outcome == OUTCOME_NO_QUORUM) mark(MARK_RENEWAL_REFUSED);
+}
+
+static void take(struct client *client, const struct call *call)
+{
+    note_outcome(call);
+    if (call->operation->kind == OPERATION_CLUSTER) {
+        operated(client, call);
+    } else if (is_denial(call->outcome)) {
+        if (call->operation->kind == OPERATION_COMMAND) judge_denied(call->number);
+    } else if (call->outcome != OUTCOME_OUTCOME_UNKNOWN) {
+        judge_told(call->number, call, client->acked_before);
+        bool good = call->outcome == OUTCOME_OK || call->outcome == OUTCOME_CREATED ||
+                    call->outcome == OUTCOME_NOTHING;
+        if (good)
+            take_success(client, call);
+        else if (call->outcome == OUTCOME_STALE_TOKEN || call->outcome == OUTCOME_LEASE_OVER ||
+                 call->outcome == OUTCOME_LOCK_NOT_HELD)
+            client->hold_count -= client->hold_count > 0;
+        if (!call->stale && call->revision > world.acked) world.acked = call->revision;
+    }
+}
+
+/* What was answered leaves when the turn has come so far. */
+void clients_answer(struct call *call)
+{
+    struct due *due = memory_new(sizeof *due);
+    struct client *client = call->request;
+    *due = (struct due){.call = call, .from = sim_current, .process = sim_current->node};
+    if (client) client->answered = true;
+    heap_set(&answers, &due->at, sim_local_ms(sim_current));
+    sim_trace("%s answers %llu, left %llu", sim_current->name, (unsigned long long)call->number,
+              (unsigned long long)value(call, "expires_in_ms"));
+}
+
+/* The api hands back what it could not deliver. */
+static void hand_back(const struct due *due)
+{
+    if (due->from->node != due->process) return;
+    struct notice *notice = memory_new(sizeof *notice);
+    *notice = (struct notice){.kind = NOTICE_UNDELIVERED, .call = due->call};
+    if (value(due->call, "token") && due->call->operation->undo) mark(MARK_GRANT_TAKEN_BACK);
+    mailbox_notify((struct mailbox *)due->from, notice);
+}
+
+static void arrive(struct due *due)
+{
+    struct call *call = due->call;
+    struct client *client = call->request;
+    if (!client) {
+        hand_back(due);
+        return;
+    }
+    sim_trace("c%u <- %s: %s %d at %llu (%llu)", client->number, client->at->name, call->operation->name,
+              (int)call->outcome, (unsigned long long)call->revision, (unsigned long long)call->number);
+    client->call = NULL;
+    client->next_ms = world.now_ms + draw(300);
+    take(client, call);
+    call_free(call);
+}
+
+void clients_step(void)
+{
+    for (struct timer *first; (first = heap_first(&answers)) && first->at_ms <= world.now_ms;) {
+        struct due *due = CONTAINER_OF(first, struct due, at);
+        heap_remove(&answers, first);
+        arrive(due);
+        free(due);
+    }
+    for (size_t i = 0; i < world.client_count; i++) {
+        struct client *client = &clients[i];
+        if (client->call && world.now_ms >= client->give_up_ms) leave(client);
+        if (!client->call && !stopped && world.now_ms >= client->next_ms) act(client);
+    }
+}

@@ -1,0 +1,413 @@
+/* The world: time, faults, turns. sim [-v] SEED [COUNT]: runs the seeds from SEED on, each in a process of
+ * its own; the first that fails ends it with status 1 and the command that shows it again. */
+#include "tests/sim/sim.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SAFETY_MS = 30000, CALM_MS = 40000, SETTLE_MS = 12000 };
+
+struct world world;
+struct sim_node nodes[NODES_MAX + 1], *sim_current;
+uint64_t marks[MARK_COUNT];
+
+const char *const fault_names[FAULT_KINDS] = {
+    "lost",      "doubled",   "delayed", "crash",     "crash in disk", "torn write", "EIO",
+    "slow disk", "full disk", "pause",   "partition", "wall clock",    "change",     "client left"};
+static const char *const mark_names[] = {
+#define X(name) #name,
+    MARKS(X)
+#undef X
+};
+
+/* --- chance, words --- */
+
+uint64_t draw(uint64_t below)
+{
+    world.random ^= world.random << 13;
+    world.random ^= world.random >> 7;
+    world.random ^= world.random << 17;
+    return below ? (world.random >> 11) % below : 0;
+}
+
+bool chance(unsigned of_10000)
+{
+    return of_10000 && !world.calm && draw(10000) < of_10000;
+}
+
+void mark(enum mark which)
+{
+    marks[which]++;
+}
+
+void sim_trace(const char *format, ...)
+{
+    va_list arguments;
+    if (!world.verbose) return;
+    va_start(arguments, format);
+    printf("%8llu ", (unsigned long long)(sim_current ? sim_local_ms(sim_current) : world.now_ms));
+    vprintf(format, arguments);
+    putchar('\n');
+    va_end(arguments);
+}
+
+void sim_fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fflush(stdout);
+    fprintf(stderr, "seed %llu, at %llu ms: ", (unsigned long long)world.seed,
+            (unsigned long long)world.now_ms);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    quick_exit(1);
+}
+
+/* --- nodes --- */
+
+static void died(struct sim_node *sim, enum death how)
+{
+    sim_trace("%s is down (%d)", sim->name, (int)how);
+    clients_node_died(sim);
+    sim->node = NULL; /* its memory is gone with the process: not given back here */
+    sim->lag_ms = 0;
+    sim->eio = sim->dying = sim->seen_leader = false;
+    network_forget(sim);
+    mailbox_crash(sim);
+    disk_crash(sim);
+    store_crash(sim);
+    sim->up_at_ms = world.now_ms + 20 + (world.calm ? draw(200) : draw(6000));
+    if (how == DEATH_EXIT) sim->present = false;
+}
+
+static void start(struct sim_node *sim)
+{
+    static char founders[400];
+    char error[600] = "";
+    size_t size = 0;
+    for (size_t n = 1; n <= world.founders; n++)
+        size += (size_t)snprintf(founders + size, sizeof founders - size, "%s%s=%s", n > 1 ? "," : "",
+                                 nodes[n].name, nodes[n].address);
+    struct sim_node *other = &nodes[1 + draw(world.node_count)];
+    struct node_settings settings = {.data_dir = sim->data_dir,
+                                     .name = sim->name,
+                                     .heartbeat_ms = 100,
+                                     .election_ms = 1000,
+                                     .log_keep_bytes = world.faults.log_keep_bytes,
+                                     .mailbox = (struct mailbox *)sim,
+                                     .initial_cluster = sim->joins ? NULL : founders,
+                                     .join = sim->joins ? other->address : NULL};
+    sim_current = sim;
+    sim->lag_ms = 0;
+    int how = setjmp(sim->death);
+    if (how == DEATH_NONE) {
+        sim->offset_ms = draw(1000000) + 1000;
+        sim->node = node_open(&settings, error, sizeof error);
+        if (!sim->node) sim_fail("%s refused to start: %s", sim->name, error);
+        if (sim->seen_applied) mark(MARK_RESTARTED);
+        sim->seen_applied = sim->node->applied < sim->seen_applied ? sim->node->applied : sim->seen_applied;
+        sim->run_at_ms = sim->busy_until_ms = sim_local_ms(sim);
+        sim->lag_ms = 0;
+        judge_node(sim);
+    } else {
+        died(sim, (enum death)how);
+    }
+    sim_current = NULL;
+}
+
+static void turn(struct sim_node *sim)
+{
+    sim_current = sim;
+    sim->lag_ms = 0;
+    int how = setjmp(sim->death);
+    if (how == DEATH_NONE) {
+        if (!node_turn(sim->node)) sim_fail("%s stopped by itself", sim->name);
+        judge_node(sim);
+        sim->busy_until_ms = sim_local_ms(sim) + (draw(3) == 0);
+        sim->lag_ms = 0;
+    } else {
+        died(sim, (enum death)how);
+    }
+    sim_current = NULL;
+}
+
+static void wipe(struct sim_node *sim)
+{
+    disk_wipe(sim);
+    store_wipe(sim);
+    sim->id = 0;
+    sim->seen_applied = sim->seen_term = sim->seen_base = sim->seen_change = 0;
+}
+
+static uint64_t runs_at_ms(const struct sim_node *sim)
+{
+    uint64_t at_ms = sim->run_at_ms;
+    if (at_ms < sim->busy_until_ms) at_ms = sim->busy_until_ms;
+    return at_ms < sim->paused_until_ms ? sim->paused_until_ms : at_ms;
+}
+
+static void nodes_step(void)
+{
+    for (size_t n = 1; n <= world.node_count; n++) {
+        struct sim_node *sim = &nodes[n];
+        if (!sim->present && sim->node && world.now_ms >= sim->up_at_ms) died(sim, DEATH_CRASH);
+        if (!sim->present && !sim->node && sim->id) wipe(sim);
+        if (sim->present && !sim->node && world.now_ms >= sim->up_at_ms) start(sim);
+        if (sim->node && world.now_ms >= runs_at_ms(sim)) turn(sim);
+    }
+}
+
+static uint64_t nodes_next_ms(void)
+{
+    uint64_t next_ms = UINT64_MAX;
+    for (size_t n = 1; n <= world.node_count; n++) {
+        const struct sim_node *sim = &nodes[n];
+        uint64_t at_ms = sim->node ? runs_at_ms(sim) : sim->present ? sim->up_at_ms : UINT64_MAX;
+        if (!sim->present && sim->node && sim->up_at_ms < at_ms) at_ms = sim->up_at_ms;
+        if (at_ms < next_ms) next_ms = at_ms;
+    }
+    return next_ms;
+}
+
+/* --- faults --- */
+
+static void cut(unsigned from, unsigned to, bool off)
+{
+    nodes[from].cut[to] = off;
+}
+
+static void partition(void)
+{
+    unsigned count = (unsigned)world.node_count, kind = (unsigned)draw(4);
+    unsigned one = 1 + (unsigned)draw(count), two = 1 + (unsigned)draw(count);
+    world.counts[FAULT_PARTITION]++;
+    sim_trace("-- partition %u of %u", kind, one);
+    for (unsigned n = 1; n <= count; n++) {
+        if (kind == 0 && n != one) cut(one, n, true), cut(n, one, true); /* alone */
+        if (kind == 1 && n != one) cut(one, n, true);                    /* nobody hears it */
+        if (kind == 2 && n != one) cut(n, one, true);                    /* it hears nobody */
+        for (unsigned m = 1; kind == 3 && m <= count; m++)               /* two sides with a bridge */
+            if (n != two && m != two && (n < one) != (m < one)) cut(n, m, true);
+    }
+}
+
+static void heal(void)
+{
+    for (unsigned n = 1; n <= NODES_MAX; n++)
+        for (unsigned m = 1; m <= NODES_MAX; m++) cut(n, m, false);
+}
+
+static void fault(void)
+{
+    struct sim_node *sim = &nodes[1 + draw(world.node_count)];
+    const struct faults *faults = &world.faults;
+    uint64_t dice = draw(100);
+    if (dice < 25) {
+        heal();
+    } else if (dice < 45 && faults->partitions) {
+        partition();
+    } else if (dice < 60 && faults->crashes && sim->node) {
+        world.counts[FAULT_CRASH]++;
+        died(sim, DEATH_CRASH);
+    } else if (dice < 72 && faults->pauses && sim->node) {
+        world.counts[FAULT_PAUSE]++;
+        mark(MARK_NODE_FROZEN);
+        sim->paused_until_ms = world.now_ms + draw(draw(4) ? 3000 : 30000);
+        sim_trace("-- %s is frozen until %llu", sim->name, (unsigned long long)sim->paused_until_ms);
+    } else if (dice < 80 && faults->full_disks) {
+        world.counts[FAULT_FULL]++;
+        sim->full_until_ms = world.now_ms + draw(4000);
+    } else if (dice < 84 && faults->wall_jumps) {
+        world.counts[FAULT_WALL]++;
+        sim->wall_ms = draw(7200000);
+    }
+    world.fault_at_ms = world.now_ms + 200 + draw(4000);
+}
+
+static void calm_down(void)
+{
+    sim_trace("-- calm");
+    world.calm = true;
+    heal();
+    for (size_t n = 1; n <= world.node_count; n++) {
+        nodes[n].paused_until_ms = nodes[n].full_until_ms = 0;
+        if (nodes[n].up_at_ms > world.now_ms + 500) nodes[n].up_at_ms = world.now_ms + 500;
+    }
+}
+
+/* --- a life --- */
+
+static void step(void)
+{
+    uint64_t next_ms = nodes_next_ms();
+    uint64_t others[] = {network_next_ms(), clients_next_ms(), world.calm ? UINT64_MAX : world.fault_at_ms};
+    for (size_t i = 0; i < 3; i++)
+        if (others[i] < next_ms) next_ms = others[i];
+    if (next_ms == UINT64_MAX) sim_fail("nothing happens any more");
+    if (next_ms > world.now_ms) world.now_ms = next_ms;
+    network_step();
+    clients_step();
+    nodes_step();
+    if (!world.calm && world.now_ms >= world.fault_at_ms) fault();
+}
+
+static void run_until(uint64_t until_ms)
+{
+    while (world.now_ms < until_ms) step();
+}
+
+static const struct raft_config *config_now(void)
+{
+    for (size_t n = 1; n <= world.node_count; n++)
+        if (nodes[n].node && nodes[n].node->office_term) return raft_config_in_force(nodes[n].node->raft);
+    return NULL;
+}
+
+static bool settled(void)
+{
+    const struct raft_config *config = config_now();
+    if (!config) return false;
+    for (size_t n = 1; n <= world.node_count; n++) {
+        const struct node *node = nodes[n].node;
+        bool member = node && node->raft && raft_config_member(config, nodes[n].id);
+        if (member && node->applied != judge_last()) return false;
+    }
+    return true;
+}
+
+/* Faults have ended: whoever asks is answered again, all come to the same state, and nothing that nobody
+ * renews is left. */
+static void live_on(void)
+{
+    calm_down();
+    size_t before = clients_succeeded();
+    run_until(world.now_ms + 12000);
+    if (clients_succeeded() < before + 5)
+        sim_fail("only %zu requests succeeded within 12 s of calm", clients_succeeded() - before);
+    clients_stop();
+    uint64_t limit_ms = world.now_ms + CALM_MS;
+    while (world.now_ms < limit_ms && (judge_leases() || !clients_idle() || !settled())) step();
+    if (!clients_idle()) sim_fail("a client got no answer");
+    if (judge_leases()) sim_fail("%zu leases are left that nobody renews", judge_leases());
+    if (!settled()) sim_fail("the nodes do not come to the same state");
+    judge_end();
+}
+
+static void draw_faults(void)
+{
+    struct faults *faults = &world.faults;
+    bool gentle = draw(8) == 0;
+    *faults = (struct faults){.lost = gentle ? 0 : (unsigned)draw(draw(2) ? 300 : 2000),
+                              .doubled = (unsigned)draw(500),
+                              .delayed = (unsigned)draw(draw(2) ? 100 : 1500),
+                              .crash = draw(2) ? (unsigned)draw(20) : 0,
+                              .eio = draw(4) ? 0 : (unsigned)draw(20),
+                              .slow = draw(3) ? 0 : (unsigned)draw(100),
+                              .partitions = !gentle && draw(4),
+                              .pauses = draw(3) == 0,
+                              .full_disks = draw(4) == 0,
+                              .crashes = draw(3),
+                              .changes = draw(2),
+                              .wall_jumps = draw(2),
+                              .drift = draw(2),
+                              .log_keep_bytes = draw(3) * RAFTLOG_SEGMENT_BYTES};
+}
+
+static void live(uint64_t seed)
+{
+    static const size_t sizes[] = {3, 3, 3, 5, 5, 1, 4, 7};
+    world.seed = seed;
+    world.random = seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
+    for (int i = 0; i < 8; i++) draw(2);
+    draw_faults();
+    world.founders = sizes[draw(8)];
+    world.node_count = world.founders + (world.faults.changes && world.founders < 7);
+    world.client_count = 3 + draw(CLIENTS_MAX - 2);
+    for (unsigned n = 1; n <= world.node_count; n++) {
+        struct sim_node *sim = &nodes[n];
+        sim->number = n;
+        snprintf(sim->name, sizeof sim->name, "n%u", n);
+        snprintf(sim->address, sizeof sim->address, "n%u:7401", n);
+        snprintf(sim->data_dir, sizeof sim->data_dir, "d%u", n);
+        sim->present = n <= world.founders;
+        sim->joins = !sim->present;
+        sim->rate_ppm = world.faults.drift ? draw(10000) : 0;
+        sim->up_at_ms = draw(500);
+        network_forget(sim);
+        mailbox_crash(sim);
+    }
+    world.fault_at_ms = 3000 + draw(3000);
+    judge_open();
+    clients_open();
+    run_until(SAFETY_MS);
+    live_on();
+}
+
+/* --- the campaign --- */
+
+struct totals {
+    uint64_t marks[MARK_COUNT], faults[FAULT_KINDS], simulated_ms, succeeded;
+};
+
+static void add_up(struct totals *totals)
+{
+    for (size_t i = 0; i < MARK_COUNT; i++) totals->marks[i] += marks[i];
+    for (size_t i = 0; i < FAULT_KINDS; i++) totals->faults[i] += world.counts[i];
+    totals->simulated_ms += world.now_ms;
+    totals->succeeded += clients_succeeded();
+}
+
+static void report(const struct totals *totals, uint64_t count)
+{
+    printf("%llu seeds, %llu simulated seconds, %llu requests succeeded\nfaults:", (unsigned long long)count,
+           (unsigned long long)totals->simulated_ms / 1000, (unsigned long long)totals->succeeded);
+    for (size_t i = 0; i < FAULT_KINDS; i++)
+        printf(" %s %llu;", fault_names[i], (unsigned long long)totals->faults[i]);
+    printf("\nmarks:");
+    for (size_t i = 0; i < MARK_COUNT; i++)
+        printf(" %s %llu;", mark_names[i], (unsigned long long)totals->marks[i]);
+    printf("\n");
+}
+
+static bool run_seed(uint64_t seed, struct totals *totals)
+{
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        live(seed);
+        add_up(totals);
+        fflush(stdout);
+        quick_exit(0);
+    }
+    int status = 1;
+    waitpid(child, &status, 0);
+    if (status != 0) fprintf(stderr, "again: sim -v %llu\n", (unsigned long long)seed);
+    return status == 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "-v") == 0) {
+        world.verbose = true;
+        argc--;
+        argv++;
+    }
+    uint64_t from = argc > 1 ? strtoull(argv[1], NULL, 10) : 1,
+             count = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    const char *limit = argc > 3 ? argv[3] : "1";
+    uint64_t failed = 0, ran = 0, most = strtoull(limit, NULL, 10);
+    struct totals *totals =
+        mmap(NULL, sizeof *totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    for (uint64_t seed = from; seed < from + count && failed < most; seed++, ran++)
+        failed += !run_seed(seed, totals);
+    report(totals, ran);
+    return failed != 0;
+}

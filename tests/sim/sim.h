@@ -1,0 +1,208 @@
+/* The simulator: the shipped code of several nodes in one thread, in a world drawn from one seed. This header
+ * is what its files share; they define what the nodes see of the world (clock.h, mailbox.h, peers.h, disk.h,
+ * state.h, datadir.h), chosen by the linker.
+ *
+ * Times are true milliseconds since the world began unless they say otherwise. */
+#ifndef COORDD_TESTS_SIM_H
+#define COORDD_TESTS_SIM_H
+
+#include "api/mailbox.h"
+#include "base/heap.h"
+#include "coordd/node_internal.h"
+
+#include <setjmp.h>
+
+enum { NODES_MAX = 9, CLIENTS_MAX = 8, FILES_MAX = 64, STATES_MAX = 8, LOCKS = 3, TARGETS_MAX = 16 };
+
+/* --- the world and its chances --- */
+
+struct faults {                      /* of this seed; chances are in 10,000 */
+    unsigned lost, doubled, delayed; /* of each packet */
+    unsigned crash;                  /* at each operation of a disk */
+    unsigned eio, slow;              /* at each flush */
+    bool partitions, pauses, full_disks, crashes, changes, wall_jumps, drift;
+    uint64_t log_keep_bytes;
+};
+
+struct world {
+    uint64_t seed, random, now_ms;
+    struct faults faults;
+    bool calm; /* the liveness phase: no faults any more */
+    size_t founders, node_count, client_count;
+    uint64_t fault_at_ms;
+    uint64_t acked; /* newest revision that a client was told */
+    bool verbose;
+    uint64_t counts[32]; /* faults injected, by kind */
+};
+extern struct world world;
+
+uint64_t draw(uint64_t below); /* 0 .. below - 1 */
+bool chance(unsigned of_10000);
+_Noreturn void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void sim_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+enum fault_kind {
+    FAULT_LOST,
+    FAULT_DOUBLED,
+    FAULT_DELAYED,
+    FAULT_CRASH,
+    FAULT_CRASH_IN_DISK,
+    FAULT_TORN,
+    FAULT_EIO,
+    FAULT_SLOW,
+    FAULT_FULL,
+    FAULT_PAUSE,
+    FAULT_PARTITION,
+    FAULT_WALL,
+    FAULT_CHANGE,
+    FAULT_LEFT,
+    FAULT_KINDS
+};
+extern const char *const fault_names[FAULT_KINDS];
+
+/* --- marks: situations that a campaign must have seen --- */
+
+#define MARKS(X)                                                                                             \
+    X(LEADER_CHANGED)                                                                                        \
+    X(PROPOSAL_SENT_AGAIN)                                                                                   \
+    X(STREAM_GAP)                                                                                            \
+    X(STREAM_DUPLICATE)                                                                                      \
+    X(TORN_TAIL_CUT)                                                                                         \
+    X(LOG_SUFFIX_REPLACED)                                                                                   \
+    X(STATE_BEHIND_LOG)                                                                                      \
+    X(SNAPSHOT_INSTALLED)                                                                                    \
+    X(SNAPSHOT_WITH_UNCOMMITTED_CHANGE)                                                                      \
+    X(LOG_TRIMMED)                                                                                           \
+    X(LEARNER_PROMOTED)                                                                                      \
+    X(MEMBER_REMOVED)                                                                                        \
+    X(LEADER_REMOVED)                                                                                        \
+    X(NODE_JOINED)                                                                                           \
+    X(TRANSFER_DONE)                                                                                         \
+    X(LEASE_EXPIRED)                                                                                         \
+    X(EXPIRY_ABORTED)                                                                                        \
+    X(EXPIRY_IGNORED)                                                                                        \
+    X(RENEWED_ON_FOLLOWER)                                                                                   \
+    X(RENEWAL_REFUSED)                                                                                       \
+    X(READ_ON_FOLLOWER)                                                                                      \
+    X(READ_STALE)                                                                                            \
+    X(GRANT_AFTER_WAIT)                                                                                      \
+    X(WAIT_SURVIVED_FAILOVER)                                                                                \
+    X(WAIT_TIMED_OUT)                                                                                        \
+    X(CLIENT_LEFT)                                                                                           \
+    X(GRANT_TAKEN_BACK)                                                                                      \
+    X(NO_LEADER_ANSWERED)                                                                                    \
+    X(OUTCOME_UNKNOWN)                                                                                       \
+    X(SESSION_LOST)                                                                                          \
+    X(DISK_FULL_SURVIVED)                                                                                    \
+    X(NODE_FROZEN)                                                                                           \
+    X(DIGEST_COMPARED)                                                                                       \
+    X(TWO_LEADERS_OF_TERMS)                                                                                  \
+    X(DISK_LOST_REFUSED)                                                                                     \
+    X(RESTARTED)                                                                                             \
+    X(CLUSTER_FOUNDED)                                                                                       \
+    X(ANSWER_ASKED_FOR_LEASE)                                                                                \
+    X(PULSE_DONE)                                                                                            \
+    X(CHANGE_UNDONE)
+
+enum mark {
+#define X(name) MARK_##name,
+    MARKS(X)
+#undef X
+        MARK_COUNT
+};
+extern uint64_t marks[MARK_COUNT];
+void mark(enum mark which);
+
+/* --- a node's surroundings --- */
+
+struct sim_write { /* since the last flush */
+    uint64_t offset;
+    size_t size;
+    uint8_t *before; /* what was there */
+};
+struct sim_file {
+    char path[96];
+    bool used, linked; /* linked: it has its name; else only open descriptors hold it */
+    unsigned opens;
+    uint8_t *data;
+    size_t size;
+    struct sim_write *writes;
+    size_t write_count;
+};
+
+struct sim_image { /* a state's directory */
+    char path[64];
+    bool used;
+    struct rows *committed, *synced;
+    struct state_mark committed_mark, synced_mark;
+};
+
+struct sim_node {
+    unsigned number;
+    bool present; /* it is to run: restarted when it ends */
+    bool joins;   /* it was not there at the founding */
+    bool lost_disk;
+    struct node *node;                     /* NULL: down */
+    uint64_t id, up_at_ms;                 /* restart then */
+    uint64_t offset_ms, rate_ppm, wall_ms; /* its clocks */
+    uint64_t run_at_ms, lag_ms;            /* next turn; time spent in this one */
+    uint64_t busy_until_ms; /* its last turn takes until then */
+    uint64_t paused_until_ms, full_until_ms;
+    bool took_input, eio, dying;
+    jmp_buf death;
+    char name[16], address[24], data_dir[16];
+    /* mailbox */
+    struct call *calls, **calls_end;
+    struct notice *notices, **notices_end;
+    /* peers */
+    struct peers_identity identity;
+    struct peers_target targets[TARGETS_MAX];
+    size_t target_count;
+    uint64_t greet_at_ms;
+    struct peer_frame *frames, **frames_end;
+    struct arena inbox, taken;
+    bool cut[NODES_MAX + 1]; /* nothing gets from here to there */
+    /* storage */
+    struct sim_file files[FILES_MAX];
+    struct sim_image images[STATES_MAX];
+    /* what it was last seen as */
+    uint64_t seen_applied, seen_term, seen_base, seen_change;
+    bool seen_leader;
+};
+extern struct sim_node nodes[NODES_MAX + 1]; /* from 1 */
+extern struct sim_node *sim_current;
+
+enum death { DEATH_NONE, DEATH_CRASH, DEATH_FATAL, DEATH_EXIT };
+_Noreturn void sim_die(enum death how);
+uint64_t sim_local_ms(const struct sim_node *sim); /* true time within its turn */
+
+void network_step(void); /* delivers what is due */
+uint64_t network_next_ms(void);
+void network_forget(struct sim_node *sim);
+void disk_crash(struct sim_node *sim);
+void disk_wipe(struct sim_node *sim);
+void store_crash(struct sim_node *sim);
+void store_wipe(struct sim_node *sim);
+void mailbox_crash(struct sim_node *sim);
+
+/* --- clients and the judge --- */
+
+void clients_open(void);
+void clients_step(void);
+uint64_t clients_next_ms(void);
+void clients_node_died(struct sim_node *sim);
+void clients_stop(void); /* no new requests */
+bool clients_idle(void);
+size_t clients_succeeded(void);
+void clients_answer(struct call *call);
+
+void judge_open(void);
+void judge_node(struct sim_node *sim); /* after each of its turns */
+void judge_told(uint64_t number, const struct call *call, uint64_t acked_before);
+void judge_promise(uint64_t lease, uint64_t until_ms);
+void judge_denied(uint64_t number); /* "nothing was changed" */
+void judge_end(void);
+uint64_t judge_last(void);
+size_t judge_leases(void); /* of clients, that are there now */
+
+#endif
