@@ -58,7 +58,7 @@ struct net_message {
 
 struct net {
     size_t count, founders; /* nodes 1 .. founders are voters at first; the rest waits to be added */
-    uint64_t now_ms, random, keep /* payloads kept in memory */;
+    uint64_t now_ms, random, keep /* payloads kept in memory */, slow /* a node without ticks; 0: none */;
     size_t batch_bytes_max;
     struct net_node nodes[NET_NODES_MAX + 1];       /* by id, from 1 */
     bool cut[NET_NODES_MAX + 1][NET_NODES_MAX + 1]; /* from, to */

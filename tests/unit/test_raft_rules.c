@@ -23,23 +23,6 @@ static struct raft_message answer(struct net *net, struct raft_message message)
     return reply;
 }
 
-static void isolate(struct net *net, uint64_t id, bool cut)
-{
-    for (uint64_t other = 1; other <= net->count; other++) net->cut[id][other] = net->cut[other][id] = cut;
-}
-
-static void put_entry(struct net *net, uint64_t id, uint64_t index, uint64_t term, uint64_t value)
-{
-    struct net_node *node = &net->nodes[id];
-    struct net_entry *kept = &node->log[index];
-    *kept = (struct net_entry){.term = term, .kind = RAFT_COMMAND, .value = value};
-    struct raft_entry entry = {
-        .index = index, .term = term, .kind = RAFT_COMMAND, .payload = slice_of(&kept->value, 8)};
-    kept->chain = raft_chain(index > 1 ? node->log[index - 1].chain : 0, &entry);
-    node->last = index;
-    if (node->hard.term < term) node->hard.term = term;
-}
-
 /* 4: one voter elects itself at its first tick and commits only after its own flush. */
 static void one_voter_commits_after_its_flush(void **state)
 {
@@ -100,7 +83,7 @@ static void an_isolated_leader_confirms_no_round(void **state)
     assert_true(raft_round_confirmed(raft) < round);
     net_deliver_all(net);
     assert_true(raft_round_confirmed(raft) >= round);
-    isolate(net, leader, true);
+    net_isolate(net, leader, true);
     round = raft_read(raft);
     net_turn(net, leader);
     net_deliver_all(net);
@@ -118,8 +101,8 @@ static void votes_follow_the_logs(void **state)
     (void)state;
     struct net *net = net_new(3, 1);
     net_crash(net, 1);
-    put_entry(net, 1, 1, 1, 11);
-    put_entry(net, 1, 2, 3, 12);
+    net_put(net, 1, 1, 1, 11);
+    net_put(net, 1, 2, 3, 12);
     net_start(net, 1);
     assert_true(answer(net, vote(2, 4, 9, 2)).reject); /* longer, older last term */
     assert_true(answer(net, vote(2, 5, 1, 3)).reject); /* same term, shorter */
@@ -139,11 +122,11 @@ static void an_isolated_node_disturbs_nobody(void **state)
     struct net *net = net_new(3, 5);
     net_pass(net, 500);
     uint64_t leader = net_leader(net), other = leader % 3 + 1, term = net_status(net, leader).term;
-    isolate(net, other, true);
+    net_isolate(net, other, true);
     struct raft_hard before = net->nodes[other].hard;
     net_pass(net, 5000);
     assert_memory_equal(&before, &net->nodes[other].hard, sizeof before);
-    isolate(net, other, false);
+    net_isolate(net, other, false);
     net_pass(net, 500);
     assert_int_equal(net_leader(net), leader);
     assert_int_equal(net_status(net, leader).term, term);
@@ -156,10 +139,10 @@ static void entries_of_older_terms_are_not_counted(void **state)
     (void)state;
     struct net *net = net_new(3, 1);
     for (uint64_t id = 1; id <= 3; id++) net_crash(net, id);
-    put_entry(net, 1, 1, 1, 1);
-    put_entry(net, 1, 2, 2, 2); /* of a leader that crashed; on a minority */
-    put_entry(net, 2, 1, 1, 1);
-    put_entry(net, 3, 1, 1, 1);
+    net_put(net, 1, 1, 1, 1);
+    net_put(net, 1, 2, 2, 2); /* of a leader that crashed; on a minority */
+    net_put(net, 2, 1, 1, 1);
+    net_put(net, 3, 1, 1, 1);
     net->nodes[1].hard.term = net->nodes[2].hard.term = net->nodes[3].hard.term = 3;
     net_start(net, 1);
     net_start(net, 2);
@@ -170,11 +153,9 @@ static void entries_of_older_terms_are_not_counted(void **state)
         if (raft_status(raft).role == RAFT_LEADER) break;
         net_turn(net, 1);
         while (net->queued && raft_status(raft).role != RAFT_LEADER) {
-            struct raft_message message = net->queue[0].message;
-            raft_receive(net->nodes[message.to].raft ? net->nodes[message.to].raft : raft, &message,
-                         net->now_ms);
-            net_drop(net, 0);
-            if (raft_status(raft).role != RAFT_LEADER) net_turn(net, message.to);
+            uint64_t to = net->queue[0]->to;
+            net_give(net, 0);
+            if (raft_status(raft).role != RAFT_LEADER) net_turn(net, to);
         }
     }
     /* Node 2 has entry 2 now, but not yet the no-op of the new term: nothing beyond the old commit is
@@ -198,7 +179,7 @@ static void a_heartbeat_commits_only_what_it_matched(void **state)
     (void)state;
     struct net *net = net_new(3, 1);
     net_crash(net, 1);
-    for (uint64_t index = 1; index <= 4; index++) put_entry(net, 1, index, 1, index);
+    for (uint64_t index = 1; index <= 4; index++) net_put(net, 1, index, 1, index);
     net_start(net, 1);
     struct raft_message heartbeat = {.kind = RAFT_APPEND,
                                      .from = 2,
@@ -221,11 +202,11 @@ static void conflicts_converge_by_terms(void **state)
     struct net *net = net_new(3, 2);
     for (uint64_t id = 1; id <= 3; id++) net_crash(net, id);
     for (uint64_t index = 1; index <= 200; index++)
-        put_entry(net, 1, index, index <= 5 ? 1 : 2, index); /* a long stale suffix */
+        net_put(net, 1, index, index <= 5 ? 1 : 2, index); /* a long stale suffix */
     for (uint64_t index = 1; index <= 100; index++)
-        put_entry(net, 2, index, index <= 5 ? 1 : 3, index <= 5 ? index : index + 1000);
+        net_put(net, 2, index, index <= 5 ? 1 : 3, index <= 5 ? index : index + 1000);
     for (uint64_t index = 1; index <= 100; index++)
-        put_entry(net, 3, index, index <= 5 ? 1 : 3, index <= 5 ? index : index + 1000);
+        net_put(net, 3, index, index <= 5 ? 1 : 3, index <= 5 ? index : index + 1000);
     for (uint64_t id = 1; id <= 3; id++) net_start(net, id);
     net_pass(net, 1000);
     uint64_t leader = net_leader(net);
