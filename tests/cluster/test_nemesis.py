@@ -89,6 +89,23 @@ class Nemesis:
             self.cluster.proxy.set(a, b, hold=True)
         return self.cluster.proxy.heal
 
+    def behind(self):
+        """One is left behind; then the leader dies, and the one that lags may be the first to stand."""
+        leader = self.cluster.leader()
+        others = [name for name in self.cluster.running() if name != leader]
+        if not leader or not others:
+            return None
+        lags = self.random.choice(others)
+        for name in self.cluster.nodes:
+            if name != lags:
+                self.cluster.proxy.set(name, lags, hold=True)
+        self.watch()
+        self.cluster.kill9(leader)
+        for name in self.cluster.nodes:  # what was held is lost with the connections
+            self.cluster.proxy.kill(name, lags)
+        self.cluster.proxy.heal()
+        return lambda: self.restart(leader)
+
     def slow(self):
         for a in self.cluster.nodes:
             for b in self.cluster.nodes:
@@ -129,7 +146,7 @@ class Nemesis:
                 self.joined += 1
                 self.cluster.join(f"n{len(self.cluster.founders) + self.joined}", through)
 
-    FAULTS = (kill9, kill9, kill9_two, kill9_all, stop, pause, pause, transfer, split, split_off_leader, one_way, slow, drip,
+    FAULTS = (kill9, kill9, kill9_two, kill9_all, stop, pause, pause, transfer, split, split_off_leader, one_way, behind, behind, slow, drip,
               break_connections, flip, member)
 
     def strike(self):
