@@ -2,26 +2,7 @@
 /* The rules of the Raft core, one by one, by scripted nets. Numbers are those of
  * shared/facts/raft-checklist.md. */
 #include "base/buffer.h"
-#include "tests/support/raft_net.h"
-#include "tests/unit/cmocka_all.h"
-
-static struct raft_message vote(uint64_t from, uint64_t term, uint64_t index, uint64_t log_term)
-{
-    return (struct raft_message){
-        .kind = RAFT_VOTE, .from = from, .to = 1, .term = term, .index = index, .log_term = log_term};
-}
-
-/* The answer of node 1 to one message: its only message in `after`. */
-static struct raft_message answer(struct net *net, struct raft_message message)
-{
-    struct raft_output output;
-    raft_receive(net->nodes[1].raft, &message, net->now_ms);
-    raft_output(net->nodes[1].raft, &output);
-    assert_int_equal(output.after_count + output.now_count, 1);
-    struct raft_message reply = output.after_count ? output.after[0] : output.now[0];
-    raft_saved(net->nodes[1].raft);
-    return reply;
-}
+#include "tests/unit/raft_rules.h"
 
 /* 4: one voter elects itself at its first tick and commits only after its own flush. */
 static void one_voter_commits_after_its_flush(void **state)
@@ -225,13 +206,13 @@ static void damaged_entries_are_not_accepted(void **state)
     uint64_t value = 5;
     struct raft_entry entry = {.index = 1, .term = 1, .kind = RAFT_COMMAND, .payload = slice_of(&value, 8)};
     entry.chain = raft_chain(0, &entry) + 1;
-    struct raft_message append = {
+    struct raft_message message = {
         .kind = RAFT_APPEND, .from = 2, .to = 1, .term = 1, .entries = &entry, .entry_count = 1};
-    raft_receive(net->nodes[1].raft, &append, net->now_ms);
+    raft_receive(net->nodes[1].raft, &message, net->now_ms);
     assert_int_equal(net_status(net, 1).last_index, 0);
     entry.chain--;
     entry.term = 2; /* later than its leader */
-    raft_receive(net->nodes[1].raft, &append, net->now_ms);
+    raft_receive(net->nodes[1].raft, &message, net->now_ms);
     assert_int_equal(net_status(net, 1).last_index, 0);
     net_free(net);
 }
@@ -277,9 +258,9 @@ static void a_configuration_comes_and_goes_with_its_entry(void **state)
     raft_config_encode(&five, &payload);
     struct raft_entry entry = {.index = 1, .term = 1, .kind = RAFT_CONFIG, .payload = buffer_slice(&payload)};
     entry.chain = raft_chain(0, &entry);
-    struct raft_message append = {
+    struct raft_message message = {
         .kind = RAFT_APPEND, .from = 2, .to = 1, .term = 1, .entries = &entry, .entry_count = 1};
-    assert_false(answer(net, append).reject);
+    assert_false(answer(net, message).reject);
     net->now_ms += 200;
     struct raft_output output;
     raft_tick(raft, net->now_ms);
@@ -288,9 +269,9 @@ static void a_configuration_comes_and_goes_with_its_entry(void **state)
     raft_saved(raft);
     struct raft_entry other = {.index = 1, .term = 2, .kind = RAFT_NOOP};
     other.chain = raft_chain(0, &other);
-    append = (struct raft_message){
+    message = (struct raft_message){
         .kind = RAFT_APPEND, .from = 2, .to = 1, .term = 2, .entries = &other, .entry_count = 1};
-    assert_false(answer(net, append).reject);
+    assert_false(answer(net, message).reject);
     net->now_ms += 200;
     raft_tick(raft, net->now_ms);
     raft_output(raft, &output);
