@@ -68,7 +68,7 @@ static bool answers(const struct node *node, const struct raft_peer_status *peer
 
 static struct slice link_text(struct node *node, uint64_t id)
 {
-    struct peer_link link = peers_link(node->peers, id);
+    struct peer_link_state link = peers_state(node->peers, id);
     if (id == node->identity.node || link.up) return SLICE("up");
     return arena_printf(&node->turn, "%s", link.error[0] ? link.error : "not connected yet");
 }
@@ -85,7 +85,7 @@ static struct cluster_member view_member(struct node *node, const struct raft_me
         .role = slice_text(leads ? "leader" : roles[member->membership]),
         .peer = slice_text(member->address),
         .healthy =
-            self || (node->office_term ? answers(node, peer) : peers_link(node->peers, member->node).up),
+            self || (node->office_term ? answers(node, peer) : peers_state(node->peers, member->node).up),
         .match_index = match,
         .lag = last - match,
         .silent_ms = self ? 0 : node->now_ms - heard_ms,

@@ -21,7 +21,7 @@ static void add_voter(struct node *node, const struct raft_member *member, struc
         ++*reached;
         return;
     }
-    struct peer_link link = peers_link(node->peers, member->node);
+    struct peer_link_state link = peers_state(node->peers, member->node);
     *reached += link.up;
     if (!link.up)
         buffer_printf(text, "%s%s (%s: %s)", text->size ? ", " : "", member->name, member->address,

@@ -260,7 +260,7 @@ struct node {
     bool save_blocked; /* the disk was full: output is still to be saved */
     bool stopping, stopped, commit_blocked, hurry, handed_over;
     uint64_t stopping_ms;
-    uint64_t full_ms; /* when it last tried to hand over for want of room; 0: never */
+    uint64_t full_ms;      /* when it last tried to hand over for want of room; 0: never */
     uint64_t committed_ms; /* when the state was last committed, or that was last tried */
     struct node_view view;
 };

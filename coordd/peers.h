@@ -74,11 +74,11 @@ bool peers_send(struct peers *peers, uint64_t to, struct slice body);
 void peers_flush(struct peers *peers);
 
 /* How the link to a followed node stands, for people. */
-struct peer_link {
+struct peer_link_state {
     bool up;
     uint64_t since_ms; /* CLOCK_BOOTTIME of the last change; 0: never connected */
     char error[128];   /* why it is down: "connection refused" */
 };
-struct peer_link peers_link(const struct peers *peers, uint64_t node);
+struct peer_link_state peers_state(const struct peers *peers, uint64_t node);
 
 #endif

@@ -171,10 +171,10 @@ void peers_flush(struct peers *peers)
     (void)peers;
 }
 
-struct peer_link peers_link(const struct peers *peers, uint64_t node)
+struct peer_link_state peers_state(const struct peers *peers, uint64_t node)
 {
     unsigned number = number_of(node);
-    struct peer_link link = {.error = "cut"};
+    struct peer_link_state link = {.error = "cut"};
     link.up = number && nodes[number].node && !of_peers(peers)->cut[number];
     return link;
 }
