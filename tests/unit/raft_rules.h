@@ -11,10 +11,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A cluster that has a leader, everything settled. */
+/* A cluster that has a leader, not its first, everything settled. */
 static inline struct net *elected(size_t founders, uint64_t seed)
 {
     struct net *net = net_new(founders, seed);
+    for (uint64_t id = 1; id <= founders; id++) {
+        net_crash(net, id);
+        net->nodes[id].hard.term = 6;
+        net_start(net, id);
+    }
     net_pass(net, 500);
     assert_true(net_leader(net) != 0);
     return net;
