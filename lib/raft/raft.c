@@ -2,7 +2,9 @@
  *
  * Invariants (raft_check): 1. durable <= last, unsaved = durable + 1 or less. 2. commit <= last. 3. the term
  * is at least that of every entry. 4. a leader's own term has its no-op. 5. match < next <= last + 1 for
- * every peer of a leader. */
+ * every peer of a leader. 6. configurations rise by their indexes; only the first may lie at or before
+ * base, none beyond last. 7. who stands has voted for itself. 8. confirmed rounds were sent,
+ * sent ones opened; only a leader has any, or hands over. */
 #include "raft/internal.h"
 
 #include "base/buffer.h"
@@ -62,8 +64,8 @@ struct raft *raft_new(const struct raft_settings *settings, const struct raft_re
     restore(raft, restored);
     raft_follow_config(raft);
     raft_reset_election(raft);
-    bool alone = raft->peer_count == 0 && raft_is_voter(raft, settings->self);
-    if (alone) raft->election_at_ms = now_ms; /* nobody else could be leader */
+    bool alone = raft_is_voter(raft, settings->self) && raft_quorum(raft) == 1;
+    if (alone) raft->election_at_ms = now_ms; /* it needs nobody's vote */
     return raft;
 }
 
@@ -319,16 +321,34 @@ struct raft_status raft_status(const struct raft *raft)
                                 .change_index = raft_placed_now(raft)->index};
 }
 
+static void check_configs(const struct raft *raft)
+{
+    uint64_t index = 0;
+    CHECK(raft->configs.count > 0);
+    for (size_t i = 0; i < raft->configs.count; i++) {
+        const struct placed_config *placed = strip_at(&raft->configs, i);
+        CHECK(i == 0 || (placed->index > index && placed->index > raft->log.base_index));
+        index = placed->index;
+    }
+    CHECK(index <= entries_last(&raft->log));
+}
+
 void raft_check(const struct raft *raft)
 {
     uint64_t last = entries_last(&raft->log), term = 0;
     entries_check(&raft->log);
-    CHECK(raft->configs.count > 0);
+    check_configs(raft);
     CHECK(raft->durable <= last && raft->unsaved <= last + 1 && raft->hard.commit <= last);
     CHECK(raft->hard.term >= entries_last_term(&raft->log));
+    CHECK(raft->role != RAFT_CANDIDATE || raft->hard.vote == raft->settings.self);
+    CHECK(raft->round_confirmed <= raft->round_sent && raft->round_sent <= raft->round);
+    CHECK(raft->role == RAFT_LEADER || (!raft->round_sent && !raft->transfer_until_ms));
     if (raft->role != RAFT_LEADER) return;
     CHECK(raft->leader == raft->settings.self);
     CHECK(entries_term_at(&raft->log, raft->noop, &term) != TERM_KNOWN || term == raft->hard.term);
-    for (size_t i = 0; i < raft->peer_count; i++)
-        CHECK(raft->peers[i].match < raft->peers[i].next && raft->peers[i].next <= last + 1);
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        const struct peer *peer = &raft->peers[i];
+        CHECK(peer->match < peer->next && peer->next <= last + 1);
+        CHECK(peer->inflight_count <= raft->settings.inflight_max);
+    }
 }
