@@ -218,7 +218,7 @@ def test_a_member_that_is_far_behind_gets_a_snapshot(tmp_path, how):
         if how == "away":
             cluster.kill9(late)
         stayed = [name for name in cluster.nodes if name != late]
-        while_away = write_much(cluster, [cluster.wait_leader(among=stayed)], 24, "away")
+        while_away = write_much(cluster, [cluster.wait_leader(among=stayed)], 16, "away")
         name, token = while_away.popitem()
         assert cluster[stayed[0]].request("POST", f"/v1/locks/{name}/release?token={token}")[0] == 200
         with Load(cluster, seed=22) as load:
@@ -252,9 +252,9 @@ def test_a_snapshot_is_interrupted(tmp_path):
     with Cluster(tmp_path, 3, "--log-keep-mb", "0", proxied=True) as cluster:
         leader, late = cluster.wait_leader(), cluster.followers()[0]
         cluster.kill9(late)
-        tokens = write_much(cluster, [leader], 24, "away")
+        tokens = write_much(cluster, [leader], 16, "away")
         for other in cluster.running():
-            cluster.proxy.set(other, late, rate=3_000_000)
+            cluster.proxy.set(other, late, rate=5_000_000)
         cluster.launch(late)
         until(lambda: "receiving a snapshot" in cluster[late].log_text(), "it receives", 30)
         cluster.kill9(late)

@@ -104,9 +104,9 @@ def test_cut_between_two_of_three(cluster):
     with Load(cluster, seed=12) as load:
         load.goes_on()
         cluster.proxy.both(leader, other, hold=True)
-        load.goes_on(60)
+        load.goes_on(30)
         begun, term = time.monotonic(), max(cluster.standing(n)[1] for n in cluster.nodes)
-        until(lambda: time.monotonic() - begun > 5, "five election timeouts", 10)
+        until(lambda: time.monotonic() - begun > 3, "three election timeouts", 10)
         assert max(cluster.standing(n)[1] for n in cluster.nodes) <= term + 1
         cluster.proxy.heal()
         cluster.wait_ready()
@@ -115,20 +115,19 @@ def test_cut_between_two_of_three(cluster):
 def test_partitions_of_five_under_load(tmp_path):
     with Cluster(tmp_path, 5, proxied=True) as cluster, Load(cluster, seed=13) as load:
         load.goes_on()
-        for _ in range(2):
-            leader = cluster.wait_leader()
-            rest = [name for name in cluster.nodes if name != leader]
-            cluster.proxy.split([leader, rest[0]], rest[1:])
-            load.goes_on()
-            # A bridge: both halves reach it, and not each other.
-            cluster.proxy.heal()
-            for a in (leader, rest[0]):
-                for b in rest[2:]:
-                    cluster.proxy.both(a, b, hold=True)
-            load.goes_on()
-            cluster.proxy.heal()
-            cluster.wait_ready()
-            load.goes_on()
+        leader = cluster.wait_leader()
+        rest = [name for name in cluster.nodes if name != leader]
+        cluster.proxy.split([leader, rest[0]], rest[1:])
+        load.goes_on()
+        # A bridge: both halves reach it, and not each other.
+        cluster.proxy.heal()
+        for a in (leader, rest[0]):
+            for b in rest[2:]:
+                cluster.proxy.both(a, b, hold=True)
+        load.goes_on()
+        cluster.proxy.heal()
+        cluster.wait_ready()
+        load.goes_on()
 
 
 def test_slow_and_dripping_links_under_load(cluster):
@@ -211,7 +210,7 @@ def strangers(recorded):
     yield "a replay, twice", recorded * 2
     for i in range(20):
         noisy = bytearray(recorded)
-        noisy[i * 7 % len(noisy)] ^= 1 << i % 8
+        noisy[i * 37 % len(noisy)] ^= 1 << i % 8
         yield f"a replay with bit {i} flipped", bytes(noisy)
 
 
@@ -227,7 +226,8 @@ def test_strangers_change_nothing(cluster):
     for name in (leader, follower):
         for talk in recorded:
             for what, data in strangers(talk):
-                pour(cluster.peer_ports[name], data)
+                said = pour(cluster.peer_ports[name], data)
+                assert len(said) <= 248 + 128, f"{what}: more than a greeting, a proof, a refusal: {said}"
                 assert cluster[name].process.poll() is None, f"{name} ended: {what}\n{cluster[name].log_text()[-3000:]}"
     idle = []
     for _ in range(200):  # many that say nothing, or half a frame

@@ -22,7 +22,7 @@ import sys
 import threading
 
 CHUNK = 65536
-HEAD = 1 << 20  # of each link, what it last began with is kept for a replay
+HEAD = 1 << 20  # what is kept of the beginning of a connection, for a replay
 
 
 class Link:
@@ -38,7 +38,6 @@ class Link:
         self.passed = 0
         self.flipped = 0
         self.cut = 0
-        self.head = bytearray()
 
     def set(self, hold=None, delay_s=None, rate=None, flip=None, reset=None):
         if hold is not None:
@@ -54,6 +53,7 @@ class Connection:
         self.dialler, self.target = dialler, target
         self.near, self.far = near, far  # (reader, writer) towards the dialler and towards the target
         self.deaf = False  # half open: the target is gone and the dialler is not told
+        self.head = bytearray()  # what the dialler began with
 
     def abort(self):
         for _, writer in (self.near, self.far):
@@ -76,6 +76,7 @@ class Network:
         self.pids = {}
         self.links = {}
         self.connections = set()
+        self.latest = {}  # (dialler, target) -> connection
         self.ports = {}
 
     def link(self, source, target):
@@ -97,8 +98,7 @@ class Network:
             return
         connection = Connection(dialler, target, (reader, writer), far)
         self.connections.add(connection)
-        self.link(dialler, target).head = bytearray()
-        self.link(target, dialler).head = bytearray()
+        self.latest[dialler, target] = connection
         try:
             await asyncio.gather(self.pump(connection, reader, far[1], self.link(dialler, target)),
                                  self.pump(connection, far[0], writer, self.link(target, dialler)))
@@ -110,6 +110,8 @@ class Network:
             while data := await reader.read(CHUNK):
                 if connection.deaf:
                     continue
+                if reader is connection.near[0]:
+                    connection.head += data[:HEAD - len(connection.head)]
                 await link.free.wait()
                 if link.delay_s:
                     await asyncio.sleep(link.delay_s)
@@ -134,13 +136,12 @@ class Network:
                 connection.abort()
 
     async def forward(self, data, writer, link):
-        link.head += data[:HEAD - len(link.head)]
         while link.rate and data:
             part, data = data[:max(1, link.rate // 20)], data[max(1, link.rate // 20):]
             writer.write(bytes(part))
             link.passed += len(part)
             await writer.drain()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(len(part) / link.rate)
         writer.write(bytes(data))
         link.passed += len(data)
         await writer.drain()
@@ -168,7 +169,8 @@ class Network:
                 connection.deaf = True
                 break_off(connection.far[1])
         elif op == "head":
-            return self.link(what["source"], what["target"]).head.hex()
+            latest = self.latest.get((what["source"], what["target"]))
+            return latest.head.hex() if latest else ""
         elif op == "stats":
             return {f"{a}>{b}": {"passed": k.passed, "flipped": k.flipped, "cut": k.cut} for (a, b), k in self.links.items()}
         else:
@@ -260,7 +262,7 @@ class Proxy:
         self.order("half_open", a=a, b=b)
 
     def head(self, source, target):
-        """The first bytes from source to target over the latest connection between them."""
+        """The first bytes that source sent over the latest connection that it made to target."""
         return bytes.fromhex(self.order("head", source=source, target=target))
 
     def stats(self):
