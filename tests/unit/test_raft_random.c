@@ -87,12 +87,12 @@ static void duties(struct net *net, uint64_t id)
     net_turn(net, id);
 }
 
-static void step(struct net *net)
+static void step(struct net *net, uint64_t rare)
 {
     uint64_t id = any_node(net), dice = net_random(net, 100), leader = net_leader(net);
     if (leader && net_random(net, 3) == 0) id = leader; /* most of all happens there */
     struct net_node *node = &net->nodes[id];
-    if (net_random(net, 200) == 0)
+    if (net_random(net, rare) == 0)
         fault(net);
     else if (dice < 66 && net->queued)
         message_fate(net);
@@ -121,7 +121,7 @@ static void heal(struct net *net, uint64_t seed)
     for (uint64_t id = 1; id <= net->count; id++)
         if (!net->nodes[id].raft) net_start(net, id);
     uint64_t committed = net->committed_last;
-    net_pass(net, 2000);
+    net_pass(net, 20 * NET_ELECTION_MS);
     uint64_t leader = net_leader(net);
     uint64_t index = leader ? net_propose(net, leader, seed) : 0;
     net_turn(net, leader ? leader : 1);
@@ -136,12 +136,12 @@ static void heal(struct net *net, uint64_t seed)
 static void live(uint64_t seed, struct net *totals)
 {
     static const size_t founders[] = {3, 3, 3, 5, 2, 1};
-    static const uint64_t keeps[] = {0, 3, NET_LOG_MAX};
+    static const uint64_t keeps[] = {0, 3, NET_LOG_MAX}, rares[] = {200, 60, 1000};
     struct net *net = net_new(founders[seed % 6], seed);
     net->keep = keeps[seed / 6 % 3];
     net->batch_bytes_max = seed / 18 % 2 ? 64 : 4096;
     for (uint64_t i = net_random(net, 3); i; i--) net_add(net);
-    for (int i = 0; i < 3000; i++) step(net);
+    for (int i = 0; i < 3000; i++) step(net, rares[seed / 36 % 3]);
     heal(net, seed);
     totals->committed_last += net->committed_last;
     totals->snapshots += net->snapshots;
