@@ -258,6 +258,7 @@ bool founding_turn(struct node *node)
     struct raft_member *self = named(&node->founding->config, node->identity.name);
     if (self) self->node = node->identity.node;
     follow(node);
+    log_waiting(node);
     peers_wait(node->peers, node->now_ms + TURN_MS);
     node->now_ms = boottime_ms();
     arena_reset(&node->turn);
@@ -271,7 +272,6 @@ bool founding_turn(struct node *node)
         return !node->stopped;
     }
     refuse_calls(node, mail.calls);
-    log_waiting(node);
     ask_to_join(node);
     found(node);
     peers_flush(node->peers);

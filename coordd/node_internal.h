@@ -14,13 +14,16 @@
 #include "coordd/wire.h"
 #include "storage/snapshot.h"
 
+#ifndef DIGEST_ENTRIES
+#define DIGEST_ENTRIES 1024 /* the simulator's lives are short: it says less */
+#endif
+
 enum {
     SESSION_TTL_MS = 10000,
     PROPOSED_BYTES_MAX = 3 * 1024 * 1024,
     COMMIT_OPERATIONS = 8192,
     COMMIT_MS = 200,
     KEPT_ENTRIES = 1024,
-    DIGEST_ENTRIES = 1024,
     DIGESTS_KEPT = 8,
     HELD_MAX = 65536 /* requests that wait for a leader */
 };

@@ -222,6 +222,8 @@ static void close_link(struct peers *peers, size_t at)
     peer_link_free(link);
 }
 
+/* Only right after a pass of the loop: h2o's lists break when a socket is closed of which it has still to
+ * report what was written. */
 static void sweep(struct peers *peers)
 {
     for (size_t i = peers->link_count; i-- > 0;)
@@ -318,6 +320,7 @@ void peers_close(struct peers *peers)
 {
     for (size_t i = 0; i < peers->target_count; i++)
         if (peers->targets[i].lookup) peer_lookup_end(peers->targets[i].lookup, &peers->targets[i].found);
+    if (peers->loop) h2o_evloop_run(peers->loop, 0); /* see sweep */
     while (peers->link_count) peer_link_free(peers->links[--peers->link_count]);
     if (peers->listener)
         h2o_socket_close(peers->listener);
@@ -449,7 +452,6 @@ static uint64_t tend(struct peers *peers)
         tend_link(peers, peers->links[i], now_ms);
         peer_link_flush(peers->links[i]);
     }
-    sweep(peers);
     for (size_t i = 0; i < peers->target_count; i++) {
         struct target *target = &peers->targets[i];
         tend_target(peers, target, now_ms);

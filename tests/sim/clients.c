@@ -23,6 +23,7 @@ struct client {
     uint64_t term_before;
     bool answered, waited;
     unsigned subject; /* of the operator's work */
+    bool subject_led;
     struct hold holds[HOLDS];
     size_t hold_count;
     uint64_t leases[LEASES_KEPT], lease_ttl_ms[LEASES_KEPT];
@@ -186,17 +187,19 @@ static void operate(struct client *client)
     char line[80];
     uint64_t dice = draw(100);
     client->subject = 1 + (unsigned)draw(world.node_count);
+    if (world.lost_id) client->subject = world.lost_number;
     struct sim_node *subject = &nodes[client->subject];
+    client->subject_led = subject->seen_leader;
     if (dice < 40) {
         ask(client, make_call("cluster.get", ""), 0, 0);
     } else if (dice < 65) {
         snprintf(line, sizeof line, "to=%s", subject->name);
         ask(client, make_call("cluster.transfer", draw(2) ? line : ""), 0, 0);
-    } else if (dice < 80 && subject->present) {
+    } else if (dice < 80 && (subject->present || world.lost_id)) {
         world.counts[FAULT_CHANGE]++;
         snprintf(line, sizeof line, "name=%s", subject->name);
         ask(client, make_call("cluster.remove", line), 0, 0);
-    } else if (!subject->present) { /* a machine with an empty disk takes its place */
+    } else if (!subject->present && !world.lost_id) { /* a machine with an empty disk takes its place */
         world.counts[FAULT_CHANGE]++;
         subject->present = subject->joins = true;
         subject->lost_disk = false;
@@ -211,7 +214,11 @@ static void operated(struct client *client, const struct call *call)
         mark(MARK_TRANSFER_DONE);
     if (strcmp(call->operation->name, "cluster.remove") != 0 || call->outcome != OUTCOME_OK) return;
     mark(MARK_MEMBER_REMOVED);
-    if (subject->seen_leader) mark(MARK_LEADER_REMOVED);
+    if (world.lost_id) {
+        world.lost_id = 0;
+        return;
+    }
+    if (client->subject_led) mark(MARK_LEADER_REMOVED);
     subject->present = false; /* its machine is switched off and emptied */
     subject->up_at_ms = world.now_ms + draw(3000);
 }

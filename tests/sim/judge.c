@@ -66,9 +66,7 @@ void judge_promise(uint64_t lease, uint64_t until_ms)
 
 static void check_expiry(const struct apply *apply, const struct command *command)
 {
-    const struct lease_expire_args *args = command->args;
     if (command->operation != operation_lease_expire) return;
-    if (args->term != apply->term && args->items.count) mark(MARK_EXPIRY_IGNORED);
     for (const struct lease_change *change = apply->lease_changes; change; change = change->next) {
         if (change->ttl_ms) continue;
         mark(MARK_LEASE_EXPIRED);
@@ -210,6 +208,21 @@ static void check_leader(struct sim_node *sim, const struct raft_status *status)
         if (nodes[n].node && &nodes[n] != sim && nodes[n].seen_leader) mark(MARK_TWO_LEADERS_OF_TERMS);
 }
 
+static void note_situations(struct sim_node *sim, const struct node *node)
+{
+    bool expiring = node->expiry.stage != EXPIRY_IDLE;
+    if (node->output.truncates && node->output.entry_count) mark(MARK_LOG_SUFFIX_REPLACED);
+    if (sim->seen_expiring && sim->seen_office && !node->office_term) mark(MARK_EXPIRY_ABORTED);
+    if (sim->seen_session && !node->session) mark(MARK_SESSION_LOST);
+    for (const struct ask *ask = node->asks.first; ask; ask = ask->next)
+        if (ask->kind == ASK_UNRESOLVED) mark(MARK_ANSWER_ASKED_FOR_LEASE);
+    const struct proposal *queued = node->proposals.queued.next;
+    if (queued != &node->proposals.queued && queued->session && !queued->term) mark(MARK_PROPOSAL_SENT_AGAIN);
+    sim->seen_expiring = expiring;
+    sim->seen_session = node->session;
+    sim->seen_office = node->office_term;
+}
+
 void judge_node(struct sim_node *sim)
 {
     struct node *node = sim->node;
@@ -229,7 +242,11 @@ void judge_node(struct sim_node *sim)
         sim->seen_base = node->view.first_index - 1;
     }
     uint64_t first = sim->seen_applied + 1;
-    if (first <= judge.count && first < node->view.first_index) first = node->view.first_index;
+    if (first < node->view.first_index) {
+        if (sim->seen_applied) mark(MARK_SNAPSHOT_INSTALLED);
+        first = node->view.first_index;
+    }
+    note_situations(sim, node);
     for (uint64_t index = first; index <= node->applied; index++) judge_entry(sim, index);
     sim->seen_applied = node->applied;
     if (status.change_index != sim->seen_change) {

@@ -8,10 +8,13 @@
 
 enum { GREET_MS = 500, LATENCY_MS = 4, DELAY_MS = 400 };
 
+/* A connection greets both ways. */
+enum greeting { NO_GREETING, GREETING, GREETING_BACK };
+
 struct packet {
     struct timer at;
     unsigned from, to;
-    bool greeting;
+    enum greeting greeting;
     uint64_t cluster, id, to_id; /* to_id 0: whoever is there */
     size_t size;
     uint8_t bytes[];
@@ -91,7 +94,7 @@ static unsigned number_of(uint64_t id)
     return 0;
 }
 
-static void post_once(const struct sim_node *from, unsigned to, uint64_t to_id, bool greeting,
+static void post_once(const struct sim_node *from, unsigned to, uint64_t to_id, enum greeting greeting,
                       struct slice body)
 {
     struct packet *packet = memory_new(sizeof *packet + body.size);
@@ -111,7 +114,8 @@ static void post_once(const struct sim_node *from, unsigned to, uint64_t to_id, 
     heap_set(&packets, &packet->at, sim_local_ms(from) + delay_ms);
 }
 
-static void post(const struct sim_node *from, unsigned to, uint64_t to_id, bool greeting, struct slice body)
+static void post(const struct sim_node *from, unsigned to, uint64_t to_id, enum greeting greeting,
+                 struct slice body)
 {
     if (!to || to == from->number || from->cut[to]) return;
     if (chance(world.faults.lost)) {
@@ -119,8 +123,11 @@ static void post(const struct sim_node *from, unsigned to, uint64_t to_id, bool 
         return;
     }
     post_once(from, to, to_id, greeting, body);
+    uint8_t kind = body.size ? body.data[0] : 0;
+    if (kind == WIRE_EXPECT) mark(MARK_STREAM_GAP);
     if (!chance(world.faults.doubled)) return;
     world.counts[FAULT_DOUBLED]++;
+    if (kind == WIRE_PROPOSE) mark(MARK_STREAM_DUPLICATE);
     post_once(from, to, to_id, greeting, body);
 }
 
@@ -130,7 +137,7 @@ static void greet(struct sim_node *sim)
     sim->greet_at_ms = world.now_ms + GREET_MS;
     for (size_t i = 0; i < sim->target_count; i++) {
         const struct peers_target *target = &sim->targets[i];
-        post(sim, number_at(target->address), target->node, true, slice_of(NULL, 0));
+        post(sim, number_at(target->address), target->node, GREETING, slice_of(NULL, 0));
     }
 }
 
@@ -162,7 +169,7 @@ bool peers_send(struct peers *peers, uint64_t to, struct slice body)
 {
     struct sim_node *sim = of_peers(peers);
     unsigned number = number_of(to);
-    post(sim, number, to, false, body);
+    post(sim, number, to, NO_GREETING, body);
     return number != 0;
 }
 
@@ -188,13 +195,14 @@ static void deliver(const struct packet *packet)
     struct peer_frame *frame = arena_alloc(&to->inbox, sizeof *frame);
     *frame = (struct peer_frame){.from = packet->id,
                                  .cluster = packet->cluster,
-                                 .greeting = packet->greeting,
+                                 .greeting = packet->greeting != NO_GREETING,
                                  .name = nodes[packet->from].name,
                                  .address = nodes[packet->from].address,
                                  .body = arena_copy(&to->inbox, slice_of(packet->bytes, packet->size))};
     *to->frames_end = frame;
     to->frames_end = (struct peer_frame **)(uintptr_t)&frame->next;
     if (to->run_at_ms > world.now_ms) to->run_at_ms = world.now_ms;
+    if (packet->greeting == GREETING) post(to, packet->from, packet->id, GREETING_BACK, slice_of(NULL, 0));
 }
 
 uint64_t network_next_ms(void)

@@ -28,6 +28,9 @@ struct world {
     uint64_t seed, random, now_ms;
     struct faults faults;
     bool calm; /* the liveness phase: no faults any more */
+    bool disk_lost;
+    uint64_t lost_id; /* a member that is to be removed before any other */
+    unsigned lost_number;
     size_t founders, node_count, client_count;
     uint64_t fault_at_ms;
     uint64_t acked; /* newest revision that a client was told */
@@ -56,6 +59,7 @@ enum fault_kind {
     FAULT_WALL,
     FAULT_CHANGE,
     FAULT_LEFT,
+    FAULT_DISK_LOST,
     FAULT_KINDS
 };
 extern const char *const fault_names[FAULT_KINDS];
@@ -71,7 +75,6 @@ extern const char *const fault_names[FAULT_KINDS];
     X(LOG_SUFFIX_REPLACED)                                                                                   \
     X(STATE_BEHIND_LOG)                                                                                      \
     X(SNAPSHOT_INSTALLED)                                                                                    \
-    X(SNAPSHOT_WITH_UNCOMMITTED_CHANGE)                                                                      \
     X(LOG_TRIMMED)                                                                                           \
     X(LEARNER_PROMOTED)                                                                                      \
     X(MEMBER_REMOVED)                                                                                        \
@@ -80,7 +83,6 @@ extern const char *const fault_names[FAULT_KINDS];
     X(TRANSFER_DONE)                                                                                         \
     X(LEASE_EXPIRED)                                                                                         \
     X(EXPIRY_ABORTED)                                                                                        \
-    X(EXPIRY_IGNORED)                                                                                        \
     X(RENEWED_ON_FOLLOWER)                                                                                   \
     X(RENEWAL_REFUSED)                                                                                       \
     X(READ_ON_FOLLOWER)                                                                                      \
@@ -146,7 +148,7 @@ struct sim_node {
     uint64_t id, up_at_ms;                 /* restart then */
     uint64_t offset_ms, rate_ppm, wall_ms; /* its clocks */
     uint64_t run_at_ms, lag_ms;            /* next turn; time spent in this one */
-    uint64_t busy_until_ms; /* its last turn takes until then */
+    uint64_t busy_until_ms;                /* its last turn takes until then */
     uint64_t paused_until_ms, full_until_ms;
     bool took_input, eio, dying;
     jmp_buf death;
@@ -167,7 +169,8 @@ struct sim_node {
     struct sim_image images[STATES_MAX];
     /* what it was last seen as */
     uint64_t seen_applied, seen_term, seen_base, seen_change;
-    bool seen_leader;
+    uint64_t seen_session, seen_office;
+    bool seen_leader, seen_expiring;
 };
 extern struct sim_node nodes[NODES_MAX + 1]; /* from 1 */
 extern struct sim_node *sim_current;

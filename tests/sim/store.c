@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SEGMENT_BYTES = 64 * 1024 };
+enum { SEGMENT_BYTES = RAFTLOG_SEGMENT_BYTES_MIN };
 
 struct state {
     struct sim_image *image;

@@ -84,6 +84,9 @@ void log_pairs(enum log_level level, const char *fact, const struct log_pair *pa
     (void)level;
     if (strncmp(fact, "refused to start: the cluster exists", 36) == 0) mark(MARK_DISK_LOST_REFUSED);
     if (strcmp(fact, "founding the cluster") == 0) mark(MARK_CLUSTER_FOUNDED);
+    if (strncmp(fact, "a learner has caught up", 23) == 0) mark(MARK_LEARNER_PROMOTED);
+    if (strcmp(fact, "changing the members") == 0 && strcmp(pairs[1].value, "cluster.add") == 0)
+        mark(MARK_NODE_JOINED);
     for (unsigned i = 1; i < count && size < sizeof text; i++)
         size += (size_t)snprintf(text + size, sizeof text - size, " %s=%s", pairs[i].key, pairs[i].value);
     sim_trace("%s", text);

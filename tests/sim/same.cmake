@@ -1,0 +1,13 @@
+# A seed lived twice has the same history, line by line.
+foreach(seed 3 17 42)
+  foreach(run 1 2)
+    execute_process(COMMAND ${SIM} -v ${seed} OUTPUT_VARIABLE life_${run} RESULT_VARIABLE result)
+    if(result)
+      message(FATAL_ERROR "seed ${seed} failed")
+    endif()
+  endforeach()
+  string(LENGTH "${life_1}" length)
+  if(length LESS 10000 OR NOT life_1 STREQUAL life_2)
+    message(FATAL_ERROR "seed ${seed} had two histories")
+  endif()
+endforeach()
