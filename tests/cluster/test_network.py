@@ -167,6 +167,74 @@ def test_connections_that_break_under_load(cluster):
         assert sum(s["cut"] for s in stats.values()) >= 6 and sum(s["flipped"] for s in stats.values()) >= 6, stats
 
 
+def test_stale_reads_tell_no_lower_age(cluster):
+    """What was acknowledged before (now - age) is in what a stale read shows, also on a node that is cut off or was frozen. Not
+    looked at is the moment in which it hears again: the age counts from the last message that came, and does not know how long
+    that was on its way."""
+    leader, reader = cluster.wait_leader(), cluster.followers()[0]
+    written, seen, again, ending, errors = [], [], [], threading.Event(), []
+
+    def write():
+        try:
+            with cluster[leader].client() as client:
+                while not ending.is_set():
+                    _, _, grant = client.request("POST", "/v1/locks/a/acquire?ttl=10s")
+                    client.request("POST", f"/v1/locks/a/release?token={grant['token']}")
+                    written.append((time.monotonic(), grant["token"]))
+                    ending.wait(0.003)
+        except BaseException as error:
+            errors.append(error)
+
+    def read():
+        try:
+            with cluster[reader].client() as client:
+                while not ending.is_set():
+                    sent = time.monotonic()
+                    status, headers, lock = client.request("GET", "/v1/locks/a?consistency=stale")
+                    if status == 200:
+                        seen.append((sent, int(headers["Coord-Age-Ms"]), lock["revision"], time.monotonic()))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write), threading.Thread(target=read)]
+    until(lambda: acquire(cluster, leader, "a", ttl="500ms")[0] == 201, "the lock is there")
+    until(lambda: cluster[reader].request("GET", "/v1/locks/a?consistency=stale")[2].get("revision"), "it has come here")
+    until(lambda: not cluster[leader].request("GET", "/v1/locks/a")[2]["holders"], "it is free")
+    for thread in threads:
+        thread.start()
+
+    def while_(seconds):
+        begun = time.monotonic()
+        until(lambda: time.monotonic() - begun > seconds or errors, "the fault itself", 20)
+
+    for _ in range(3):
+        while_(0.3)
+        split_off(cluster, reader)
+        while_(0.8)  # shorter than what ends a link: what was held comes late, all at once
+        cluster.proxy.heal()
+        again.append(time.monotonic())
+        while_(0.5)
+        cluster.pause(reader)
+        while_(0.8)
+        cluster.resume(reader)
+        again.append(time.monotonic())
+    while_(0.3)
+    ending.set()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors
+    assert max(age for _, age, _, _ in seen) > 300 and len(seen) > 100 and len(written) > 100
+    place, newest, wrong = 0, 0, []
+    for sent, age, revision, done in sorted(seen, key=lambda entry: entry[0] - entry[1] / 1000):
+        while place < len(written) and written[place][0] < sent - age / 1000 - 0.002:
+            newest = written[place][1]
+            place += 1
+        if revision < newest and not any(at < done and sent < at + 0.3 for at in again):
+            late = next(sent - at for at, token in written if token > revision)
+            wrong.append(f"{age} ms old, it says, and {late * 1000:.0f} ms it is")
+    assert not wrong, (len(wrong), wrong[:5])
+
+
 def memory_kb(node):
     with open(f"/proc/{node.pid}/status", encoding="ascii") as lines:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
