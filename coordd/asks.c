@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "coord/primitive/lease.h"
 
 enum { LEASES_MAX = 16384 /* in one question of another node */ };
@@ -105,7 +106,7 @@ static void send_to_leader(struct node *node, struct ask *ask)
 {
     struct wire_ask wire = {ask->number, ask->renews, {ask->leases, ask->count}};
     map_put(&node->asks.by_number, ask->number, ask);
-    if (!ask->sent_ms) ask->first_sent_ms = node->now_ms;
+    if (!ask->sent_ms || MUTANT(67)) ask->first_sent_ms = node->now_ms;
     ask->sent_ms = node->now_ms;
     node_tell(node, node->status.leader, WIRE_ASK, &wire);
 }
@@ -303,8 +304,9 @@ static bool answer_one(struct node *node, struct ask *ask)
 
 static bool is_ready(const struct node *node, const struct ask *ask)
 {
+    if (MUTANT(60) && node->office_term) return true;
     if (node->office_term) return ask->round && ask->round <= raft_round_confirmed(node->raft);
-    return ask->told && node->applied >= ask->index;
+    return ask->told && (MUTANT(64) || node->applied >= ask->index);
 }
 
 static void take_unresolved(struct node *node)

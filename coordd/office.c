@@ -2,6 +2,7 @@
  * own term is applied (steps 1 and 6 of leases.md). */
 #include "coordd/node_internal.h"
 
+#include "base/mutant.h"
 #include "coordd/clock.h"
 #include "coordd/log.h"
 #include "storage/raftlog.h"
@@ -47,6 +48,7 @@ static void leave(struct node *node)
 /* Questions that went to another leader go to this one. */
 static void follow(struct node *node)
 {
+    if (MUTANT(63)) proposals_term_applied(node, UINT64_MAX);
     node->leader_seen = node->status.leader;
     node->term_seen = node->status.term;
     asks_begin_anew(node);

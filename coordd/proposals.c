@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "coord/primitive/lease.h"
 #include "coordd/clock.h"
 
@@ -241,7 +242,7 @@ void proposals_term_applied(struct node *node, uint64_t term)
 
 void proposals_refuse(struct node *node, enum outcome outcome, const char *detail, bool all)
 {
-    struct proposal *head = &node->proposals.queued;
+    struct proposal *head = MUTANT(72) ? &node->proposals.sent : &node->proposals.queued;
     for (struct proposal *at = head->next, *next; at != head; at = next) {
         next = at->next;
         if (all || (at->call && node->now_ms >= at->call->arrived_ms + node_hold_ms(node)))
@@ -310,14 +311,14 @@ void proposals_receive(struct node *node, uint64_t from, const struct wire_propo
 {
     if (!node->office_term || propose->term != node->office_term) return;
     struct stream *stream = stream_of(node, from);
-    if (!stream || lease_session_of(node->rows, from) != propose->session ||
-        propose->session < stream->session)
-        return;
+    bool current = MUTANT(70) || lease_session_of(node->rows, from) == propose->session;
+    if (!stream || !current || propose->session < stream->session) return;
     if (propose->session > stream->session) {
         stream->session = propose->session;
         stream->next = 1;
     }
     uint64_t last = propose->first + propose->proposals.count;
+    if (MUTANT(65)) stream->next = propose->first;
     if (propose->first > stream->next || propose->proposals.count == 0) {
         expect(node, stream);
         return;

@@ -1,7 +1,7 @@
 /* Known bugs of consensus systems, built in on demand to see that the tests find them: cmake
  * -DCOORDD_MUTANT=N. In every other build MUTANT(n) is a constant 0 and nothing of them is left. Most are
  * real bugs of others; shared/facts/raft-checklist.md has their stories. Numbers are never used again. 1-39:
- * lib/raft.
+ * lib/raft; from 60 on the node and its leases, for the simulator (tests/sim/mutants.sh).
  *
  *  1 commits entries of older terms by counting
  *  2 a follower acknowledges entries before they are saved
@@ -41,7 +41,18 @@
  * 36 a leader is ready before an entry of its own term is committed
  * 37 stands for election at the word of a leader of the past
  * 38 a leader that was removed leads on
- * 39 half of an even number is a quorum */
+ * 39 half of an even number is a quorum
+ *
+ * 60 renewals and reads are answered without a read round
+ * 61 leases expire without a round that began after they were due
+ * 62 a new leader gives leases less than their full time
+ * 63 commands are proposed anew as soon as the leader changes
+ * 64 a follower reads before it has applied what the leader said
+ * 65 a leader takes what it was sent twice for something new
+ * 67 what a lease has left is counted from the last sending of the question
+ * 68 an expiry counts although it was decided in an earlier term
+ * 70 a leader takes commands of sessions that are over
+ * 72 commands that were sent are said to have changed nothing */
 #ifndef COORDD_BASE_MUTANT_H
 #define COORDD_BASE_MUTANT_H
 

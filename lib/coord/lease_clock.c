@@ -8,6 +8,7 @@
 #include "base/heap.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 
 enum { STORM = 500 /* leases due within a second of the clock, from which on they are spread */ };
 
@@ -101,7 +102,7 @@ void lease_clock_take_office(struct lease_clock *clock, struct rows *rows, struc
     struct map per_second = {0}; /* second + 1 -> how many fall in it */
     clock->in_office = true;
     for (uint64_t last = 0; lease_next(rows, arena, last, &row); last = row.id) {
-        start(clock, row.id, row.ttl_ms, row.generation, now_ms);
+        start(clock, row.id, row.ttl_ms, row.generation, MUTANT(62) ? now_ms - row.ttl_ms / 2 : now_ms);
         struct timed_lease *timed = map_get(&clock->leases, row.id);
         uint64_t second = timed->deadline.at_ms / 1000 + 1;
         uintptr_t count = (uintptr_t)map_get(&per_second, second) + 1;

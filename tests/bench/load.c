@@ -1,13 +1,14 @@
 /* A closed-loop load generator: each connection has one request under way. One thread, epoll, kept-open
  * connections.
  *
- * load PORT WORKLOAD CONNECTIONS SECONDS [SERVER_PID]
+ * load PORT[,PORT]... WORKLOAD CONNECTIONS SECONDS [SERVER_PID]
  *   pairs      acquire and release, a lock of its own for each connection
  *   contended  the same, all on one lock, waiting in its queue
  *   renew      acquire once, then renew
  *   hello      GET /
- * Prints requests/s, percentiles in microseconds, and the server's CPU time for a request. Any answer but 2xx
- * is an error. */
+ *   etcd-pairs, etcd-contended   the same of etcd, through its JSON gateway: a lease for each connection
+ * first Connections are dealt out to the ports in turn. Prints requests/s, percentiles in microseconds, and
+ * the server's CPU time for a request. Any answer but 2xx is an error. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -19,12 +20,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum workload { PAIRS, CONTENDED, RENEW, HELLO };
+enum workload { PAIRS, CONTENDED, RENEW, HELLO, ETCD_PAIRS, ETCD_CONTENDED };
 
 struct connection {
     int fd, number;
     bool holds;
     unsigned long long token;
+    char lease[32], key[256]; /* etcd's */
     double sent_us;
     size_t size;
     char answer[8192];
@@ -48,11 +50,29 @@ static void fail(const char *what)
     exit(1);
 }
 
+/* Names of a length that is a multiple of four are base64 of something: etcd wants its names so. */
+static int ask_etcd(const struct connection *c, char *text, size_t room)
+{
+    char body[400];
+    const char *path = !c->lease[0] ? "lease/grant" : !c->holds ? "lock/lock" : "lock/unlock";
+    if (!c->lease[0])
+        snprintf(body, sizeof body, "{\"TTL\":\"60\"}");
+    else if (!c->holds)
+        snprintf(body, sizeof body, "{\"name\":\"bench%07d%04d\",\"lease\":\"%s\"}", (int)getpid() % 10000000,
+                 workload == ETCD_CONTENDED ? 0 : c->number % 10000, c->lease);
+    else
+        snprintf(body, sizeof body, "{\"key\":\"%s\"}", c->key);
+    return snprintf(text, room, "POST /v3/%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s",
+                    path, strlen(body), body);
+}
+
 static void ask(struct connection *c)
 {
-    char text[256];
+    char text[700];
     int lock = workload == CONTENDED ? 0 : c->number, size;
-    if (workload == HELLO)
+    if (workload >= ETCD_PAIRS)
+        size = ask_etcd(c, text, sizeof text);
+    else if (workload == HELLO)
         size = snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     else if (!c->holds)
         size = snprintf(text, sizeof text,
@@ -78,14 +98,37 @@ static bool complete(struct connection *c)
                                  (length && length < end ? strtoul(length + 17, NULL, 10) : 0);
 }
 
+/* The text of a JSON member, its first appearance. */
+static void copy_text(const char *answer, const char *member, char *text, size_t room)
+{
+    const char *at = strstr(answer, member);
+    size_t size = at ? strcspn(at + strlen(member), "\"") : 0;
+    if (size >= room) size = 0;
+    if (at) memcpy(text, at + strlen(member), size);
+    text[size] = 0;
+}
+
+static bool take_etcd(struct connection *c)
+{
+    if (c->lease[0]) {
+        if (!c->holds) copy_text(c->answer, "\"key\":\"", c->key, sizeof c->key);
+        c->holds = !c->holds;
+        return true;
+    }
+    copy_text(c->answer, "\"ID\":\"", c->lease, sizeof c->lease);
+    if (!c->lease[0]) fprintf(stderr, "%s\n", c->answer), exit(1);
+    return false; /* only preparation */
+}
+
 static void take(struct connection *c)
 {
+    if (workload >= ETCD_PAIRS && !take_etcd(c)) return;
     double us = now_us() - c->sent_us;
     histogram[us < HISTOGRAM - 1 ? (size_t)us : HISTOGRAM - 1]++;
     answers++;
     if (c->answer[9] != '2' && errors++ == 0) fprintf(stderr, "%s\n", c->answer);
     char *token = strstr(c->answer, "\r\nCoord-Token:");
-    if (workload == HELLO) return;
+    if (workload >= HELLO) return;
     if (!c->holds && token) c->token = strtoull(token + 14, NULL, 10);
     c->holds = workload == RENEW || !c->holds;
 }
@@ -138,16 +181,20 @@ static unsigned percentile(double share)
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"pairs", "contended", "renew", "hello"};
-    if (argc < 5)
-        return fputs("usage: load PORT pairs|contended|renew|hello CONNECTIONS SECONDS [PID]\n", stderr), 2;
-    while (workload <= HELLO && strcmp(names[workload], argv[2]) != 0) workload++;
+    static const char *const names[] = {"pairs", "contended",  "renew",
+                                        "hello", "etcd-pairs", "etcd-contended"};
+    if (argc < 5) return fputs("usage: load PORT[,PORT]... WORKLOAD CONNECTIONS SECONDS [PID]\n", stderr), 2;
+    while (workload <= ETCD_CONTENDED && strcmp(names[workload], argv[2]) != 0) workload++;
     int count = atoi(argv[3]), epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (workload > HELLO || count < 1 || count > 10000 || epoll < 0) return 2;
+    if (workload > ETCD_CONTENDED || count < 1 || count > 10000 || epoll < 0) return 2;
     struct connection *all = calloc((size_t)count, sizeof *all);
     histogram = calloc(HISTOGRAM, sizeof *histogram);
     if (!all || !histogram) fail("calloc");
-    for (int i = 0; i < count; i++) open_connection(&all[i], i, atoi(argv[1]), epoll);
+    const char *port = argv[1];
+    for (int i = 0; i < count; i++) {
+        open_connection(&all[i], i, atoi(port), epoll);
+        port = strchr(port, ',') ? strchr(port, ',') + 1 : argv[1];
+    }
     for (int i = 0; i < count; i++) ask(&all[i]);
     double cpu = argc > 5 ? cpu_us(argv[5]) : 0, start = now_us(), end = start + atof(argv[4]) * 1e6;
     struct epoll_event events[256];
