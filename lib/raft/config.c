@@ -114,6 +114,17 @@ size_t raft_quorum(const struct raft *raft)
     return MUTANT(39) ? (voters + 1) / 2 : voters / 2 + 1;
 }
 
+/* Who is removed gets the log on for a while: it is to hear of it, and to stand no more. */
+static void keep_leaving(struct raft *raft, const struct peer *peer)
+{
+    bool over = peer->leaves_at_ms && raft->now_ms >= peer->leaves_at_ms;
+    if (raft->role != RAFT_LEADER || over || raft->peer_count == RAFT_MEMBERS_MAX) return;
+    struct peer *kept = &raft->peers[raft->peer_count++];
+    *kept = *peer;
+    kept->votes = false;
+    if (!kept->leaves_at_ms) kept->leaves_at_ms = raft->now_ms + 2 * raft->settings.election_ms;
+}
+
 void raft_follow_config(struct raft *raft)
 {
     const struct raft_config *config = raft_config_now(raft);
@@ -132,8 +143,11 @@ void raft_follow_config(struct raft *raft)
                 bool votes = peer->votes;
                 *peer = before[k];
                 peer->votes = votes;
+                peer->leaves_at_ms = 0;
             }
     }
+    for (size_t k = 0; k < before_count; k++)
+        if (!raft_config_member(config, before[k].id)) keep_leaving(raft, &before[k]);
 }
 
 void raft_config_push(struct raft *raft, uint64_t index, struct slice payload)

@@ -32,12 +32,13 @@ void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)
 {
     CHECK(term >= raft->hard.term);
     if (term > raft->hard.term) enter_term(raft, term, 0);
-    bool changed = raft->role != RAFT_FOLLOWER || raft->leader != leader;
-    if (raft->role == RAFT_LEADER) {
-        raft->heard_at_ms = raft_quorum_heard_ms(raft);
-        raft_forget_rounds(raft);
-    }
+    bool changed = raft->role != RAFT_FOLLOWER || raft->leader != leader, led = raft->role == RAFT_LEADER;
+    if (led) raft->heard_at_ms = raft_quorum_heard_ms(raft);
     raft->role = RAFT_FOLLOWER;
+    if (led) {
+        raft_forget_rounds(raft);
+        raft_follow_config(raft); /* without those that leave */
+    }
     raft->leader = leader;
     raft->transfer_to = raft->transfer_until_ms = 0;
     if (leader) raft->heard_at_ms = raft->now_ms;

@@ -31,7 +31,7 @@ struct raft {
     uint64_t noop;            /* leader: the index of its own term's first entry */
     uint64_t transfer_to, transfer_until_ms, transfer_asked_ms; /* leader: handing over; 0: it is not */
 
-    struct peer peers[RAFT_MEMBERS_MAX]; /* the members but self */
+    struct peer peers[RAFT_MEMBERS_MAX]; /* the members but self; of a leader also some former ones */
     size_t peer_count;
 
     uint64_t round, round_sent,
@@ -81,7 +81,7 @@ size_t raft_quorum(const struct raft *raft);
 void raft_config_push(struct raft *raft, uint64_t index, struct slice payload);
 void raft_config_undo(struct raft *raft, uint64_t from);
 void raft_config_trim(struct raft *raft, uint64_t index);
-void raft_follow_config(struct raft *raft); /* peers become the voters of the configuration in force */
+void raft_follow_config(struct raft *raft); /* peers become the members of the configuration in force */
 struct peer *raft_peer(struct raft *raft, uint64_t node);
 const struct peer *raft_peer_of(const struct raft *raft, uint64_t node);
 bool raft_hears(const struct raft *raft, const struct peer *peer); /* false for NULL; only for a leader */

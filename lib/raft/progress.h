@@ -16,6 +16,7 @@ enum peer_state { PEER_PROBE, PEER_REPLICATE };
 struct peer {
     uint64_t id;
     bool votes;
+    uint64_t leaves_at_ms; /* 0: a member; else a former one that is told so until then */
     /* candidate */
     bool granted;
     /* leader */

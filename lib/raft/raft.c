@@ -134,6 +134,13 @@ static bool accept_term(struct raft *raft, const struct raft_message *message)
     return true;
 }
 
+/* Answers count only of members; those of a former one do not depose anybody. */
+static bool is_heard(const struct raft *raft, const struct raft_message *message)
+{
+    const struct peer *peer = raft_peer_of(raft, message->from);
+    return peer && (!peer->leaves_at_ms || message->term <= raft->hard.term);
+}
+
 void raft_receive(struct raft *raft, const struct raft_message *message, uint64_t now_ms)
 {
     CHECK(!raft->saving);
@@ -142,7 +149,7 @@ void raft_receive(struct raft *raft, const struct raft_message *message, uint64_
     bool request = message->kind == RAFT_PRE_VOTE || message->kind == RAFT_VOTE ||
                    message->kind == RAFT_APPEND || message->kind == RAFT_TIMEOUT_NOW;
     if (message->to != self || message->from == self || message->from == 0 || message->term == 0) return;
-    if (!request && !raft_peer(raft, message->from)) return;
+    if (!request && !is_heard(raft, message)) return;
     if (message->kind == RAFT_APPEND && !raft_peer(raft, message->from) && message->term < raft->hard.term)
         return;
     if (!accept_term(raft, message)) return;
@@ -246,11 +253,12 @@ void raft_applied(struct raft *raft, uint64_t index, uint64_t keep)
 
 size_t raft_peers(const struct raft *raft, struct raft_peer_status *peers)
 {
-    if (raft->role != RAFT_LEADER) return 0;
-    for (size_t i = 0; i < raft->peer_count; i++) {
+    size_t count = 0;
+    for (size_t i = 0; i < raft->peer_count && raft->role == RAFT_LEADER; i++) {
         const struct peer *peer = &raft->peers[i];
+        if (peer->leaves_at_ms) continue;
         bool lost = peer->next <= raft->log.base_index;
-        peers[i] = (struct raft_peer_status){
+        peers[count++] = (struct raft_peer_status){
             .node = peer->id,
             .match = peer->match,
             .next = peer->next,
@@ -260,7 +268,7 @@ size_t raft_peers(const struct raft *raft, struct raft_peer_status *peers)
                                                      : RAFT_PEER_PROBE,
             .heard_ms = peer->heard_ms};
     }
-    return raft->peer_count;
+    return count;
 }
 
 bool raft_place(const struct raft *raft, uint64_t index, uint64_t *term, uint32_t *chain)
@@ -343,6 +351,10 @@ void raft_check(const struct raft *raft)
     CHECK(raft->role != RAFT_CANDIDATE || raft->hard.vote == raft->settings.self);
     CHECK(raft->round_confirmed <= raft->round_sent && raft->round_sent <= raft->round);
     CHECK(raft->role == RAFT_LEADER || (!raft->round_sent && !raft->transfer_until_ms));
+    for (size_t i = 0; i < raft->peer_count; i++)
+        CHECK(raft_config_member(raft_config_now(raft), raft->peers[i].id)
+                  ? !raft->peers[i].leaves_at_ms
+                  : raft->peers[i].leaves_at_ms && raft->role == RAFT_LEADER && !raft->peers[i].votes);
     if (raft->role != RAFT_LEADER) return;
     CHECK(raft->leader == raft->settings.self);
     CHECK(entries_term_at(&raft->log, raft->noop, &term) != TERM_KNOWN || term == raft->hard.term);

@@ -148,11 +148,25 @@ static bool send_append(struct raft *raft, struct peer *peer, bool heartbeat)
     return message.entry_count && peer->state == PEER_REPLICATE;
 }
 
+static void forget_gone(struct raft *raft)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < raft->peer_count; i++) {
+        uint64_t at_ms = raft->peers[i].leaves_at_ms;
+        if (at_ms && raft->now_ms >= at_ms) continue;
+        if (kept != i) raft->peers[kept] = raft->peers[i];
+        kept++;
+    }
+    raft->peer_count = kept;
+}
+
 void raft_send_appends(struct raft *raft)
 {
     bool heartbeat = raft->round_open || raft->now_ms >= raft->heartbeat_at_ms;
-    if (raft->now_ms >= raft->heartbeat_at_ms)
+    if (raft->now_ms >= raft->heartbeat_at_ms) {
         raft->heartbeat_at_ms = raft->now_ms + raft->settings.heartbeat_ms;
+        forget_gone(raft);
+    }
     if (raft->round_open) raft->round_sent = raft->round;
     raft->round_open = false;
     for (size_t i = 0; i < raft->peer_count; i++) {

@@ -284,6 +284,56 @@ static void a_leader_demotes_itself(void **state)
     net_free(net);
 }
 
+/* A follower that is removed is told so for a while, and then left alone. */
+static void a_removed_follower_hears_of_it(void **state)
+{
+    (void)state;
+    struct net *net = elected(3, 6);
+    uint64_t leader = net_leader(net), gone = other_than(leader, 0);
+    struct raft_peer_status peers[RAFT_MEMBERS_MAX];
+    assert_int_equal(net_change(net, leader, gone, 0), RAFT_ACCEPTED);
+    assert_int_equal(raft_peers(net->nodes[leader].raft, peers), 1);
+    net_turn(net, leader);
+    net_deliver_all(net);
+    assert_int_equal(net_membership(net, gone, gone), 0);
+    assert_true(net_status(net, gone).commit >= net_status(net, gone).change_index);
+    net_pass(net, 3 * T);
+    uint64_t votes = net->sent[RAFT_PRE_VOTE], index = net_status(net, gone).last_index;
+    proposed(net, leader, 1);
+    net_pass(net, 100 * T);
+    assert_int_equal(net_status(net, gone).last_index, index);
+    assert_int_equal(net->sent[RAFT_PRE_VOTE], votes);
+    net_free(net);
+}
+
+/* 17: the answers of one that goes depose nobody, whatever its term. */
+static void a_former_member_deposes_nobody(void **state)
+{
+    (void)state;
+    struct net *net = elected(3, 6);
+    uint64_t leader = net_leader(net), gone = other_than(leader, 0), term = net_status(net, leader).term;
+    struct raft_message reply = {
+        .kind = RAFT_APPEND_REPLY, .from = gone, .to = leader, .term = term + 1, .reject = true};
+    assert_int_equal(net_change(net, leader, gone, 0), RAFT_ACCEPTED);
+    net_turn(net, leader);
+    raft_receive(net->nodes[leader].raft, &reply, net->now_ms);
+    assert_int_equal(net_status(net, leader).role, RAFT_LEADER);
+    reply.term = term; /* nor do they count */
+    reply.reject = false;
+    reply.index = net_status(net, leader).last_index;
+    raft_receive(net->nodes[leader].raft, &reply, net->now_ms);
+    assert_true(net_status(net, leader).commit < reply.index);
+    assert_int_equal(raft_transfer(net->nodes[leader].raft, gone), RAFT_NO_QUORUM);
+    net_deliver_all(net);
+    assert_int_equal(net_change(net, leader, gone, RAFT_LEARNER), RAFT_ACCEPTED); /* and it may come back */
+    net_turn(net, leader);
+    net_deliver_all(net);
+    net_pass(net, 10 * T);
+    assert_int_equal(net_membership(net, gone, gone), RAFT_VOTER);
+    assert_int_equal(net->nodes[gone].applied, net->committed_last);
+    net_free(net);
+}
+
 /* 17: a server that never heard of its removal disturbs nobody, not even once its log is as long. */
 static void a_removed_server_disturbs_nobody(void **state)
 {
@@ -293,6 +343,7 @@ static void a_removed_server_disturbs_nobody(void **state)
         uint64_t leader = net_leader(net), gone = other_than(leader, 0), term = net_status(net, leader).term;
         net_isolate(net, gone, true);
         changed(net, gone, 0);
+        net_pass(net, 3 * T);
         net_isolate(net, gone, false);
         net_pass(net, 100 * T);
         assert_int_equal(net_leader(net), leader);
@@ -385,6 +436,8 @@ int main(void)
         cmocka_unit_test(a_fourth_may_come_while_a_quorum_answers),
         cmocka_unit_test(a_leader_removes_itself),
         cmocka_unit_test(a_leader_demotes_itself),
+        cmocka_unit_test(a_removed_follower_hears_of_it),
+        cmocka_unit_test(a_former_member_deposes_nobody),
         cmocka_unit_test(a_removed_server_disturbs_nobody),
         cmocka_unit_test(strangers_get_votes),
         cmocka_unit_test(an_uncommitted_removal_stops_nobody),
