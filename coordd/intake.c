@@ -23,10 +23,7 @@ static void answer_stale(struct node *node, struct call *call)
     struct state_mark mark = state_mark(node->contents.state);
     call->age_ms = age_ms(node);
     apply_begin(&apply, node->rows, &node->arena, node->applied, mark.term, mark.time_ms);
-    if (call->min_revision > node->applied)
-        apply_answer(&apply, OUTCOME_MIN_REVISION_AHEAD, NULL, NULL);
-    else
-        coord_query(&apply, call->operation, call->args);
+    coord_query(&apply, call->operation, call->args);
     pending_reply_stale(node->pending, call, apply.answers, node->applied);
     arena_reset(&node->arena);
 }
@@ -50,7 +47,8 @@ static void take_command(struct node *node, struct call *call)
 
 static void take_read(struct node *node, struct call *call)
 {
-    if (call->stale)
+    if (call->stale &&
+        call->min_revision <= node->applied) /* else what is missing comes with the leader's word */
         answer_stale(node, call);
     else if (is_held_too_long(node))
         pending_refuse(node->pending, call, OUTCOME_NO_LEADER, members_missing(node));
