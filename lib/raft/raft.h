@@ -155,7 +155,8 @@ enum raft_refusal {
 /* Appends a configuration that differs from the one in force by one member: added (as learner or observer),
  * promoted, demoted to observer, removed, or with another name or address. Returns the entry's index, or 0
  * with the reason in *why. A leader that removes (or demotes) itself steps down once that is committed, and
- * asks the member that is furthest to stand. */
+ * asks the member that is furthest to stand. Who is removed gets the log for two election timeouts more, so
+ * that it hears of it; messages go to it although it is no member. */
 uint64_t raft_change(struct raft *raft, const struct raft_config *next, enum raft_refusal *why);
 const struct raft_config *raft_config_in_force(const struct raft *raft);
 /* The configuration in force at index (base <= index <= last). */
@@ -204,8 +205,8 @@ bool raft_place(const struct raft *raft, uint64_t index, uint64_t *term, uint32_
  * leader. */
 uint64_t raft_read(struct raft *raft);
 /* Every round up to this one is confirmed in the current term; 0 after leadership changed. A read of round r
- * may be answered once raft_round_confirmed >= r, still in the same term, and the state has applied
- * raft_round_index(r). */
+ * may be answered once raft_round_confirmed >= r, still in the same term, and the state has applied what
+ * raft_status told as commit when it was opened, by a leader that was ready then. */
 uint64_t raft_round_confirmed(const struct raft *raft);
 
 struct raft_output {
