@@ -212,6 +212,16 @@ static bool write_id(struct datadir *directory, uint64_t id)
     return error == 0 || refuse_system(directory, "cannot hold this node's id", -error);
 }
 
+/* Once the log has it. */
+static void remove_id(struct datadir *directory)
+{
+    char path[PATH_SIZE];
+    datadir_inside(directory, NODE_ID, path);
+    disk_remove(path);
+    datadir_inside(directory, "." NODE_ID, path);
+    disk_remove(path);
+}
+
 static bool read_id(struct datadir *directory, uint64_t *id)
 {
     char path[PATH_SIZE];
@@ -289,10 +299,9 @@ static bool make_log_and_state(struct datadir *directory, const struct datadir_s
 
 static bool first_start(struct datadir *directory, const struct datadir_settings *settings)
 {
-    char marker[PATH_SIZE], id[PATH_SIZE];
+    char marker[PATH_SIZE];
     struct listing listing = {.directory = directory};
     datadir_inside(directory, FIRST_START, marker);
-    datadir_inside(directory, NODE_ID, id);
     if (!directory->first_start) {
         int file = disk_open(marker, true);
         if (file < 0) return refuse_system(directory, "cannot be used", -file);
@@ -305,7 +314,6 @@ static bool first_start(struct datadir *directory, const struct datadir_settings
     error = disk_sync_directory(directory->path);
     if (!error) error = disk_remove(marker);
     if (!error) error = disk_sync_directory(directory->path);
-    if (!error) disk_remove(id); /* the log has it now */
     return error == 0 || refuse_system(directory, "cannot be used", -error);
 }
 
@@ -387,6 +395,7 @@ static bool open_contents(struct datadir *directory, const struct datadir_settin
     disk_list(directory->path, remove_half_made, &listing);
     datadir_inside(directory, "snap", path);
     datadir_remove(path);
+    remove_id(directory); /* which a crash may have left */
     return true;
 }
 

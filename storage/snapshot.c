@@ -61,6 +61,11 @@ struct snapshot *snapshot_begin(struct datadir *directory, struct state *state,
     chunk_begin(&snapshot->chunk, CHUNK_HEAD);
     chunk_add_head(&snapshot->chunk, place);
     write_chunk(snapshot);
+    if (snapshot->failed) {
+        snprintf(error, error_size, "%s cannot be written: there is no room", snapshot->path);
+        snapshot_end(snapshot);
+        return NULL;
+    }
     chunk_begin(&snapshot->chunk, CHUNK_ROWS);
     snapshot->view = state_view_open(state);
     return snapshot;

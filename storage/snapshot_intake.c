@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "storage/datadir_internal.h"
+#include "storage/disk.h"
 #include "storage/snapshot_chunk.h"
 
 #include <errno.h>
@@ -21,7 +22,24 @@ struct snapshot_intake {
     uint64_t next, rows; /* chunk wanted next; rows taken */
     struct buffer last;  /* key of the newest row */
     bool whole;
+    bool over;     /* a chunk was refused: what is here means nothing */
+    bool switched; /* the state is the node's */
 };
+
+/* All there may be of it, also from an intake that a full disk ended while its state was being made. */
+static void remove_new(const struct snapshot_intake *intake)
+{
+    char making[PATH_SIZE];
+    snprintf(making, sizeof making, "%.*s.new", PATH_SIZE - 8, intake->path);
+    datadir_remove(making);
+    datadir_remove(intake->path);
+}
+
+static _Noreturn void disk_failed(const struct snapshot_intake *intake, int error)
+{
+    fatal("%s cannot be flushed: %s; what is on this disk is uncertain: check the disk, then start again",
+          intake->directory->path, strerror(-error));
+}
 
 struct snapshot_intake *snapshot_intake_begin(struct datadir *directory, char *error, size_t error_size)
 {
@@ -30,7 +48,7 @@ struct snapshot_intake *snapshot_intake_begin(struct datadir *directory, char *e
     unsigned long long number = strtoull(directory->state_dir + strlen("state-"), NULL, 10);
     snprintf(intake->name, sizeof intake->name, "state-%llu", number + 1);
     datadir_inside(directory, intake->name, intake->path);
-    datadir_remove(intake->path);
+    remove_new(intake);
     if (!state_create(intake->path, directory->cluster, directory->node, error, error_size))
         intake->state = state_open(intake->path, directory->cluster, directory->node, 0, error, error_size);
     if (intake->state) return intake;
@@ -40,10 +58,8 @@ struct snapshot_intake *snapshot_intake_begin(struct datadir *directory, char *e
 
 void snapshot_intake_end(struct snapshot_intake *intake)
 {
-    if (intake->state) {
-        state_close(intake->state);
-        datadir_remove(intake->path);
-    }
+    if (intake->state) state_close(intake->state);
+    if (!intake->switched) remove_new(intake);
     buffer_free(&intake->last);
     free(intake);
 }
@@ -89,6 +105,8 @@ static enum intake_result take_end(struct snapshot_intake *intake, struct slice 
     state_adopt_mark(intake->state, &mark);
     if (state_commit(intake->state)) return INTAKE_NO_ROOM;
     state_sync(intake->state);
+    int error = disk_sync_directory(intake->directory->path); /* the name of the new state's directory */
+    if (error) disk_failed(intake, error);
     intake->whole = true;
     return INTAKE_WHOLE;
 }
@@ -97,11 +115,14 @@ enum intake_result snapshot_intake_chunk(struct snapshot_intake *intake, uint64_
 {
     enum chunk_kind kind = chunk_open(&chunk, number);
     bool head = kind == CHUNK_HEAD;
-    if (intake->whole || number != intake->next || !kind || head != (number == 0)) return INTAKE_BAD;
-    enum intake_result result = head ? chunk_take_head(chunk, &intake->place) ? INTAKE_MORE : INTAKE_BAD
-                                : kind == CHUNK_ROWS ? take_rows(intake, chunk)
-                                                     : take_end(intake, chunk);
+    bool wanted = !intake->whole && !intake->over && kind && number == intake->next && head == (number == 0);
+    enum intake_result result = INTAKE_BAD;
+    if (wanted && head)
+        result = chunk_take_head(chunk, &intake->place) ? INTAKE_MORE : INTAKE_BAD;
+    else if (wanted)
+        result = kind == CHUNK_ROWS ? take_rows(intake, chunk) : take_end(intake, chunk);
     if (result == INTAKE_MORE) intake->next++;
+    if (!intake->whole) intake->over |= result != INTAKE_MORE;
     return result;
 }
 
@@ -125,6 +146,7 @@ int snapshot_switch(struct snapshot_intake *intake, struct datadir_contents *con
     memcpy(contents->found.state_dir, intake->name, sizeof contents->found.state_dir);
     contents->state = intake->state;
     intake->state = NULL;
+    intake->switched = true;
     snapshot_intake_end(intake);
     return 0;
 }
