@@ -208,7 +208,7 @@ static void a_bad_header_is_refused(void **state)
             flip_at(segment(f, number), at, 0x20);
             must_refuse(
                 f, at < 8    ? "does not begin as a log does"
-                   : at < 12 ? "has another format than this coordd reads (1); run the version that wrote it"
+                   : at < 12 ? "has another format than this coordd reads (2); run the version that wrote it"
                              : "wrong checksum");
             flip_at(segment(f, number), at, 0x20);
         }
