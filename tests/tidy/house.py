@@ -26,7 +26,7 @@ PERMISSIONS = {
     "api/": (("base/", "coord/", "api/"), lambda header, _: not DATABASE.match(header)),
     "coordd/": (("base/", "coord/", "raft/", "storage/", "api/", "coordd/"),
                 lambda header, file: not DATABASE.match(header) and not header.startswith("jansson")
-                and (not header.startswith("h2o") or Path(file).stem == "peer")),
+                and (not header.startswith("h2o") or Path(file).stem.startswith("peer"))),
 }
 
 

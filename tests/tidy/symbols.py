@@ -41,7 +41,7 @@ def api_knows_no_database(archive):
 
 def daemon_knows_neither(archive):
     return [f"{name} needs {symbol}" for name, symbol in needed(archive)
-            if DATABASE.match(symbol) or (HTTP.match(symbol) and name not in ("peers.c.o", "peer_link.c.o"))]
+            if DATABASE.match(symbol) or (HTTP.match(symbol) and not name.startswith("peer"))]
 
 
 RULES = {"lib": lib_is_pure, "storage": storage_knows_no_network, "api": api_knows_no_database, "daemon": daemon_knows_neither}
