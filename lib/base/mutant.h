@@ -50,7 +50,6 @@
  * 64 a follower reads before it has applied what the leader said
  * 65 a leader takes what it was sent twice for something new
  * 67 what a lease has left is counted from the last sending of the question
- * 68 an expiry counts although it was decided in an earlier term
  * 70 a leader takes commands of sessions that are over
  * 72 commands that were sent are said to have changed nothing */
 #ifndef COORDD_BASE_MUTANT_H
