@@ -15,6 +15,7 @@ static const struct segment_header sample_header = {
     .base_index = 55,
     .base_term = 6,
     .hard = {8, 22, 54},
+    .anew = true,
     .config = {.members[0] = {.node = 22, .membership = RAFT_VOTER},
                .members[1] = {.node = 23, .membership = RAFT_VOTER},
                .members[2] = {.node = 24, .membership = RAFT_VOTER},
@@ -40,7 +41,16 @@ static void a_header_comes_back(void **state)
     assert_int_equal(back.base_index, 55);
     assert_int_equal(back.base_term, 6);
     assert_memory_equal(&back.hard, &sample_header.hard, sizeof back.hard);
+    assert_true(back.anew);
     assert_memory_equal(&back.config, &sample_header.config, sizeof back.config);
+    struct segment_header other = sample_header;
+    other.anew = false;
+    other.config = (struct raft_config){0};
+    bytes.size = 0;
+    segment_header_encode(&other, &bytes);
+    assert_int_equal(segment_header_decode(buffer_slice(&bytes), &back), HEADER_GOOD);
+    assert_false(back.anew);
+    assert_int_equal(back.config.member_count, 0);
     buffer_free(&bytes);
 }
 
