@@ -14,12 +14,13 @@ struct peer_secret {
     uint8_t bytes[PEER_SECRET_MAX];
 };
 
-/* Reads it from a file; one newline at its end does not count. False with one line in error. */
+/* Reads it from a file; one newline at its end does not count. False with one line in error. A file that
+ * others may read is worth a line in the log, no more: that is how containers are given theirs. */
 bool peer_secret_read(const char *path, struct peer_secret *secret, char *error, size_t error_size);
 
 /* One direction of a connection. */
 struct peer_seal {
-    uint8_t key[PEER_PROOF_SIZE];
+    struct evp_mac_ctx_st *mac; /* keyed; NULL: not begun */
     uint64_t counter;
 };
 
@@ -28,6 +29,7 @@ void peer_prove(const struct peer_secret *secret, bool dialler, struct slice gre
                 uint8_t proof[PEER_PROOF_SIZE]);
 void peer_seal_begin(struct peer_seal *seal, const struct peer_secret *secret, bool dialler,
                      struct slice greetings);
+void peer_seal_end(struct peer_seal *seal);
 /* The MAC of the next frame in that direction. */
 void peer_seal_next(struct peer_seal *seal, struct slice body, uint8_t mac[PEER_MAC_SIZE]);
 bool peer_equal(const uint8_t *a, const uint8_t *b, size_t size); /* in constant time */

@@ -34,16 +34,28 @@ static bool take_text(struct slice *from, char *text, size_t size)
     return memchr(text, 0, size) != NULL;
 }
 
+bool peer_greeting_begins(struct slice bytes)
+{
+    return memcmp(bytes.data, magic, bytes.size < sizeof magic ? bytes.size : sizeof magic) == 0;
+}
+
+uint32_t peer_greeting_version(struct slice bytes)
+{
+    uint32_t version = 0;
+    struct slice rest;
+    if (!take_bytes(&bytes, sizeof magic, &rest) || !take_u32le(&bytes, &version)) return 0;
+    return version ? version : UINT32_MAX; /* there never was a version 0 */
+}
+
 bool peer_greeting_decode(struct slice bytes, struct peer_greeting *greeting)
 {
     uint32_t crc, flags;
     struct slice rest = bytes, nonce;
     *greeting = (struct peer_greeting){0};
-    if (bytes.size != PEER_GREETING_SIZE || memcmp(bytes.data, magic, sizeof magic) != 0) return false;
+    if (bytes.size != PEER_GREETING_SIZE || !peer_greeting_begins(bytes)) return false;
     rest = slice_skip(rest, sizeof magic);
-    if (!take_u32le(&rest, &greeting->version)) return false;
-    if (greeting->version != PEER_VERSION) return true;
-    if (!take_u32le(&rest, &flags) || flags > 1 || !take_u64le(&rest, &greeting->cluster) ||
+    if (!take_u32le(&rest, &greeting->version) || greeting->version != PEER_VERSION ||
+        !take_u32le(&rest, &flags) || flags > 1 || !take_u64le(&rest, &greeting->cluster) ||
         !take_u64le(&rest, &greeting->from) || !take_u64le(&rest, &greeting->to) ||
         !take_bytes(&rest, PEER_NONCE_SIZE, &nonce) ||
         !take_text(&rest, greeting->name, sizeof greeting->name) ||
@@ -54,27 +66,34 @@ bool peer_greeting_decode(struct slice bytes, struct peer_greeting *greeting)
     return greeting->from && crc == crc32c(0, bytes.data, CRC_AT);
 }
 
-void peer_refusal_encode(const char *text, struct buffer *out)
+void peer_refusal_encode(enum peer_refusal code, const char *text, struct buffer *out)
 {
-    char padded[PEER_REFUSAL_SIZE] = "";
-    memcpy(padded, refused, sizeof refused);
-    snprintf(padded + sizeof refused, sizeof padded - sizeof refused, "%s", text);
+    char padded[PEER_REFUSAL_SIZE - sizeof refused - 4] = "";
+    snprintf(padded, sizeof padded, "%s", text);
+    buffer_add(out, refused, sizeof refused);
+    buffer_add_u32le(out, code);
     buffer_add(out, padded, sizeof padded);
 }
 
-bool peer_is_refusal(struct slice bytes, char text[PEER_REFUSAL_SIZE])
+bool peer_is_refusal(struct slice bytes, uint32_t *code, char text[PEER_REFUSAL_SIZE])
 {
+    struct slice rest = bytes, begin;
     text[0] = 0;
-    if (bytes.size < sizeof refused || memcmp(bytes.data, refused, sizeof refused) != 0) return false;
-    if (bytes.size < PEER_REFUSAL_SIZE) return true;
-    size_t size = PEER_REFUSAL_SIZE - sizeof refused;
+    *code = 0;
+    if (!take_bytes(&rest, sizeof refused, &begin) || memcmp(begin.data, refused, sizeof refused) != 0)
+        return false;
+    if (bytes.size < PEER_REFUSAL_SIZE || !take_u32le(&rest, code)) return true;
+    size_t size = PEER_REFUSAL_SIZE - sizeof refused - 4;
     for (size_t i = 0; i < size; i++) { /* it goes into a log line */
-        char c = (char)bytes.data[sizeof refused + i];
+        char c = (char)rest.data[i];
         text[i] = c == 0 || (c >= ' ' && c <= '~') ? c : '?';
     }
     text[size - 1] = 0;
+    if (!text[0]) memcpy(text, "?", 2);
     return true;
 }
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "heads and counters are copied as they lie");
 
 uint32_t peer_crc(struct slice body)
 {

@@ -1,59 +1,56 @@
-/* One connection to another node: greeting, proof, frames. It is made, used and ended on the node thread. */
+/* One connection to another node: a session (peer_session.h) on an h2o socket, by itself or inside TLS. It is
+ * made, used and ended on the node thread, and closed by its owner, never inside a callback of its socket. */
 #ifndef COORDD_PEER_LINK_H
 #define COORDD_PEER_LINK_H
 
-#include "coordd/peer_auth.h"
-#include "coordd/peer_tls.h"
+#include "coordd/peer_session.h"
 
-#include <h2o.h>
+#include <sys/socket.h>
 
-_Static_assert(H2O_USE_LIBUV == 0, "the headers' other layout");
-
+struct st_h2o_evloop_t;
+struct st_h2o_socket_t;
 struct peers;
 
-enum peer_stage {
-    PEER_CONNECTING,
-    PEER_SECURING, /* TLS handshake */
-    PEER_GREETING,
-    PEER_PROVING,
-    PEER_UP,
-    PEER_OVER /* to be closed: not inside a callback of the socket */
-};
+enum peer_wire { WIRE_CONNECTING, WIRE_SECURING, WIRE_OPEN }; /* securing: the TLS handshake */
 
 struct peer_link {
     struct peers *peers;
-    h2o_socket_t *socket;
-    enum peer_stage stage;
-    bool dials;        /* this side made the connection */
-    uint64_t expected; /* node that is to answer, 0: any */
-    size_t target;     /* of one that dials: which target */
-    uint64_t began_ms, heard_ms, said_ms;
-    struct peer_greeting theirs;
-    uint8_t greetings[2 * PEER_GREETING_SIZE]; /* dialler's, accepter's */
-    struct peer_seal sealing, opening;
-    struct buffer out, writing; /* waiting; with the kernel until the callback */
-    bool is_writing, was_up;
-    char why[128]; /* it is over */
+    struct st_h2o_socket_t *socket;
+    const struct peer_tls *tls; /* NULL: none */
+    enum peer_wire wire;
+    struct peer_session session;
+    size_t target;         /* of one that dials: which target */
+    uint64_t began_ms;     /* of the connection */
+    uint64_t heard_ms;     /* when bytes last came */
+    uint64_t said_ms;      /* when bytes last went */
+    bool overdue;          /* it is over unless the next pass of the loop brings something */
+    bool lingered;         /* its refusal had one more pass of the loop to leave */
+    bool left;             /* the other side closed it, nobody refused anything */
+    bool is_writing;       /* h2o has `writing` until its callback */
+    struct buffer writing; /* what session.out was */
+    char from[64];         /* its numeric address */
 };
 
-/* What a link needs of its surroundings (peers.c). */
-struct peer_world {
-    const struct peers_identity *identity;
-    const char *advertise;
-    const struct peer_secret *secret;
-    const struct peer_tls *tls; /* NULL: none */
-};
-const struct peer_world *peers_world(const struct peers *peers);
+/* For an accepted connection; the session begins. */
+struct peer_link *peer_link_accepted(struct peers *peers, struct st_h2o_socket_t *socket,
+                                     const struct peer_world *world, const struct peer_tls *tls);
+/* NULL with errno: it could not even be tried. `expected`: the node that is to answer, 0: any. */
+struct peer_link *peer_link_dial(struct peers *peers, struct st_h2o_evloop_t *loop,
+                                 const struct sockaddr_storage *address, socklen_t size,
+                                 const struct peer_world *world, const struct peer_tls *tls,
+                                 uint64_t expected);
+/* What has come up or in goes to its owner (peers.c). */
 void peers_link_up(struct peers *peers, struct peer_link *link);
 void peers_link_frame(struct peers *peers, struct peer_link *link, struct slice body);
 
-struct peer_link *peer_link_new(struct peers *peers, h2o_socket_t *socket, bool dials, uint64_t expected);
-void peer_link_connected(
-    struct peer_link *link); /* an accepted one at once, one that dials in its callback */
-void peer_link_on_connect(h2o_socket_t *socket, const char *error);
-void peer_link_send(struct peer_link *link, struct slice body); /* an empty body keeps the link alive */
+bool peer_link_up(const struct peer_link *link);
+bool peer_link_over(const struct peer_link *link);
+/* Hands what waits to the kernel unless a write is under way. */
 void peer_link_flush(struct peer_link *link);
-void peer_link_end(struct peer_link *link, const char *why); /* the first reason counts */
+void peer_link_end(struct peer_link *link, const char *why);
 void peer_link_free(struct peer_link *link);
+
+/* What time brings: pings, and the ends of those that are too slow or silent. When to ask again. */
+uint64_t peer_link_tend(struct peer_link *link, uint64_t now_ms, uint64_t heartbeat_ms);
 
 #endif

@@ -2,17 +2,21 @@
 
 #include "base/memory.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 enum { LOOKING, DONE, ABANDONED };
 
 struct peer_lookup {
     _Atomic int state;
+    int wake; /* its own copy: whom it would wake may be gone */
     char address[160];
     struct peer_addresses found;
 };
@@ -55,19 +59,30 @@ bool peer_resolve_now(const char *address, bool passive, struct peer_addresses *
     return !error || error != EAI_NONAME;
 }
 
+static void give_back(struct peer_lookup *lookup)
+{
+    if (lookup->wake >= 0) close(lookup->wake);
+    free(lookup);
+}
+
 static void *run(void *argument)
 {
     struct peer_lookup *lookup = argument;
     look_up(lookup->address, 0, &lookup->found);
-    int looking = LOOKING;
-    if (!atomic_compare_exchange_strong(&lookup->state, &looking, DONE)) free(lookup);
+    int wake = lookup->wake, looking = LOOKING;
+    lookup->wake = -1;
+    if (!atomic_compare_exchange_strong(&lookup->state, &looking, DONE)) give_back(lookup);
+    if (wake < 0) return NULL;
+    eventfd_write(wake, 1);
+    close(wake);
     return NULL;
 }
 
-struct peer_lookup *peer_lookup_begin(const char *address)
+struct peer_lookup *peer_lookup_begin(const char *address, int wake)
 {
     struct peer_lookup *lookup = memory_new(sizeof *lookup);
     pthread_t thread;
+    lookup->wake = wake < 0 ? -1 : fcntl(wake, F_DUPFD_CLOEXEC, 0);
     snprintf(lookup->address, sizeof lookup->address, "%s", address);
     if (pthread_create(&thread, NULL, run, lookup)) {
         snprintf(lookup->found.error, sizeof lookup->found.error,
@@ -89,5 +104,5 @@ void peer_lookup_end(struct peer_lookup *lookup, struct peer_addresses *found)
     int looking = LOOKING;
     if (atomic_compare_exchange_strong(&lookup->state, &looking, ABANDONED)) return;
     *found = lookup->found;
-    free(lookup);
+    give_back(lookup);
 }

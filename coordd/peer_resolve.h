@@ -21,7 +21,8 @@ struct peer_lookup;
 /* "HOST:PORT", "[::1]:PORT". `passive`: to listen on. True when it is known at once: a numeric address, or
  * one that cannot be one. */
 bool peer_resolve_now(const char *address, bool passive, struct peer_addresses *found);
-struct peer_lookup *peer_lookup_begin(const char *address);
+/* wake: an eventfd that is written when it is done; negative: none. */
+struct peer_lookup *peer_lookup_begin(const char *address, int wake);
 bool peer_lookup_done(const struct peer_lookup *lookup);
 /* What was found; when it is not done yet the thread gives it back itself later. */
 void peer_lookup_end(struct peer_lookup *lookup, struct peer_addresses *found);

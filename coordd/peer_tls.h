@@ -15,7 +15,11 @@ struct peer_tls {
 bool peer_tls_open(struct peer_tls *tls, const char *cert, const char *key, const char *ca, char *error,
                    size_t error_size);
 void peer_tls_close(struct peer_tls *tls);
-/* The certificate that came over this connection is one of the node of that name. */
+/* The certificate that came over this connection has the node's name, whole, among its DNS names: no common
+ * name, no wildcard. */
 bool peer_tls_names(SSL *connection, const char *name);
+
+/* Why the handshake failed, or the other side broke off: as OpenSSL puts it; "" it does not say. */
+void peer_tls_reason(const SSL *connection, char *text, size_t size);
 
 #endif

@@ -52,6 +52,14 @@ struct peers_target {
 };
 void peers_follow(struct peers *peers, const struct peers_target *targets, size_t count);
 
+/* With certificates: which node has which name. Whoever says that it is one of these nodes and shows the
+ * certificate of another name is refused, from now on. Copies. */
+struct peers_member {
+    uint64_t node;
+    char name[RAFT_NAME_SIZE];
+};
+void peers_know(struct peers *peers, const struct peers_member *members, size_t count);
+
 /* Waits until until_ms (CLOCK_BOOTTIME), a frame or greeting has come, or `wake` is readable; never longer.
  */
 void peers_wait(struct peers *peers, uint64_t until_ms);
