@@ -150,8 +150,6 @@ void raft_receive(struct raft *raft, const struct raft_message *message, uint64_
                    message->kind == RAFT_APPEND || message->kind == RAFT_TIMEOUT_NOW;
     if (message->to != self || message->from == self || message->from == 0 || message->term == 0) return;
     if (!request && !is_heard(raft, message)) return;
-    if (message->kind == RAFT_APPEND && !raft_peer(raft, message->from) && message->term < raft->hard.term)
-        return;
     if (!accept_term(raft, message)) return;
     switch (message->kind) {
     case RAFT_PRE_VOTE:

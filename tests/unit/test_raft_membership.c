@@ -1,5 +1,6 @@
 // links: lib support
 /* Members come and go one at a time, and never in a way that lets two quorums miss each other. */
+#include "base/buffer.h"
 #include "tests/unit/raft_rules.h"
 
 enum { T = NET_ELECTION_MS };
@@ -371,6 +372,40 @@ static void strangers_get_votes(void **state)
     net_free(net);
 }
 
+/* A leader that is no member by a configuration that only this node has, and that was never committed: it is
+ * told the term all the same, or this node would never follow anyone again. */
+static void a_leader_that_is_a_stranger_hears_the_term(void **state)
+{
+    (void)state;
+    struct net *net = elected(3, 6);
+    uint64_t leader = net_leader(net), other = other_than(leader, 0);
+    net_isolate(net, other, true);
+    net_pass(net, 10);
+    struct net_node *node = &net->nodes[other];
+    net_crash(net, other);
+    struct raft_config alone = {.member_count = 1};
+    alone.members[0] = (struct raft_member){.node = other, .membership = RAFT_VOTER};
+    struct buffer payload = {0};
+    raft_config_encode(&alone, &payload);
+    struct net_entry *entry = &node->log[++node->last];
+    *entry = (struct net_entry){.term = node->hard.term, .kind = RAFT_CONFIG};
+    entry->payload = arena_copy(&net->arena, buffer_slice(&payload));
+    struct raft_entry placed = {
+        .index = node->last, .term = entry->term, .kind = RAFT_CONFIG, .payload = entry->payload};
+    entry->chain = raft_chain(node->log[node->last - 1].chain, &placed);
+    buffer_free(&payload);
+    node->hard.term += 3;
+    net_start(net, other);
+    struct raft_message heartbeat = {
+        .kind = RAFT_APPEND, .from = leader, .to = other, .term = net_status(net, leader).term};
+    forget_messages(net);
+    raft_receive(node->raft, &heartbeat, net->now_ms);
+    net_turn(net, other);
+    assert_int_equal(net->queued, 1);
+    assert_true(net->queue[0]->raft.reject && net->queue[0]->raft.term == node->hard.term);
+    net_free(net);
+}
+
 /* A leader of two that removed itself and crashed before the other knew: without its vote the other cannot
  * win, so it stands itself, gets the other's vote, and goes for good (thesis 4.2.2). */
 static void an_uncommitted_removal_stops_nobody(void **state)
@@ -440,6 +475,7 @@ int main(void)
         cmocka_unit_test(a_former_member_deposes_nobody),
         cmocka_unit_test(a_removed_server_disturbs_nobody),
         cmocka_unit_test(strangers_get_votes),
+        cmocka_unit_test(a_leader_that_is_a_stranger_hears_the_term),
         cmocka_unit_test(an_uncommitted_removal_stops_nobody),
         cmocka_unit_test(a_truncated_change_is_undone),
     };
