@@ -184,8 +184,10 @@ static bool damage_state(struct run *run)
     char path[PATH_SIZE + 60];
     struct stat facts;
     struct damage damage = {run, false, false};
-    snprintf(path, sizeof path, "%s/data/state-1/data.mdb", run->image);
-    if (stat(path, &facts)) abort();
+    unsigned number = 1; /* one more with each snapshot taken */
+    do snprintf(path, sizeof path, "%s/data/state-%u/data.mdb", run->image, number);
+    while (stat(path, &facts) && ++number < STEPS_MAX);
+    if (number == STEPS_MAX) abort();
     uint64_t size =
         random_below(&run->random, (uint64_t)facts.st_size / 4096) * 4096 + random_below(&run->random, 2);
     if (truncate(path, (off_t)size)) abort();
@@ -253,7 +255,9 @@ static bool report(const struct tally *tally)
     all &= met("unacknowledged writes lost", tally->flying_lost);
     all &= met("unacknowledged writes kept", tally->flying_kept);
     all &= met("commits of the state lost", tally->commits_lost);
-    return all & met("trimmed logs", tally->trimmed);
+    all &= met("trimmed logs", tally->trimmed);
+    all &= met("switches to a snapshot undone", tally->snapshots_lost);
+    return all & met("switches to a snapshot kept", tally->snapshots_kept);
 }
 
 static bool take_option(int argc, char **argv, int at, const char *name, uint64_t *value)

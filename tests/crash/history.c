@@ -4,8 +4,7 @@
 #include "tests/crash/shadow.h"
 
 #include <stdio.h>
-
-enum { KEY_SIZE = 16 };
+#include <stdlib.h>
 
 struct raft_entry history_entry(const struct history *history, struct arena *arena, uint64_t index,
                                 uint64_t term)
@@ -93,6 +92,25 @@ uint64_t table_digest(const struct table *table)
     for (size_t i = 0; i < KEYS; i++)
         if (table->values[i].data) digest += row_hash(key_text(i, text), table->values[i]);
     return digest;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+size_t table_rows(const struct table *table, struct slice keys[KEYS], struct slice values[KEYS],
+                  char texts[KEYS][KEY_SIZE])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < KEYS; i++)
+        if (table->values[i].data) key_text(i, texts[count++]);
+    qsort(texts, count, KEY_SIZE, by_text);
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = slice_text(texts[i]);
+        values[i] = table->values[strtoul(texts[i] + 1, NULL, 10)];
+    }
+    return count;
 }
 
 bool table_equals(const struct table *table, struct rows *rows)

@@ -7,7 +7,7 @@
 #include "coord/rows.h"
 #include "raft/raft.h"
 
-enum { INDEX_MAX = 6000, KEYS = 60 };
+enum { INDEX_MAX = 6000, KEYS = 60, KEY_SIZE = 16 };
 
 /* The log as it should be. entries[0] is the base of an empty log. */
 struct history {
@@ -18,11 +18,13 @@ struct history {
     uint32_t chains[INDEX_MAX];
 };
 
-/* One call of raftlog_append: entries first .. first + count - 1, all of one term. */
+/* One call of raftlog_append: entries first .. first + count - 1, all of one term. Or, with `snapshot`, a
+ * snapshot that stands for them too: the log begins anew behind the last of them. */
 struct step {
     struct raft_hard hard;
     uint64_t first, term;
     size_t count;
+    bool snapshot;
 };
 
 /* The only entry there ever is with that index and term, but for its chain. */
@@ -43,5 +45,8 @@ struct table {
 void table_follow(struct table *table, const struct raft_entry *entry);
 uint64_t table_digest(const struct table *table);
 bool table_equals(const struct table *table, struct rows *rows);
+/* Its rows in order of keys, for which `texts` has room. Returns how many. */
+size_t table_rows(const struct table *table, struct slice keys[KEYS], struct slice values[KEYS],
+                  char texts[KEYS][KEY_SIZE]);
 
 #endif

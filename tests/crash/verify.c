@@ -60,11 +60,18 @@ static bool choose(struct history *history, const struct expectation *expected,
 {
     *history = *expected->saved;
     if (is(history, found)) {
-        tally->flying_lost += expected->flying != NULL;
+        bool snapshot = expected->flying && expected->flying->snapshot;
+        tally->flying_lost += expected->flying && !snapshot;
+        tally->snapshots_lost += snapshot;
         return true;
     }
     if (!expected->flying) return false;
     struct step step = *expected->flying;
+    if (step.snapshot) {
+        history_apply(history, &step);
+        tally->snapshots_kept++;
+        return is(history, found) && found->entry_count == 0;
+    }
     uint64_t last = found->base_index + found->entry_count;
     if (step.count &&
         step.first <= history->last) { /* a new segment had begun, but the frame was not in it yet */

@@ -21,6 +21,7 @@ struct expectation {
 /* How often what was met, over all images: a test that never sees a torn frame tests nothing. */
 struct tally {
     uint64_t images, inner_images, made_again, torn, flying_lost, flying_kept, commits_lost, trimmed;
+    uint64_t snapshots_lost, snapshots_kept;
 };
 
 /* What happens to the node after the image was checked and opened. */

@@ -2,9 +2,11 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "storage/snapshot_chunk.h"
 #include "tests/crash/recorder.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 bool node_start(struct node *node, const char *path)
 {
@@ -107,6 +109,115 @@ static void trim(struct node *node)
     raftlog_trim(node->contents.log, index);
 }
 
+/* Another node's snapshot: of what is committed here, and of entries that this node never had. */
+
+struct received {
+    struct step step;
+    struct snapshot_place place;
+    struct table table;
+};
+
+static void draw_snapshot(struct node *node, uint64_t *random, struct received *received)
+{
+    const struct history *history = &node->history;
+    struct history *there = memory_new(sizeof *there);
+    struct arena arena = {0};
+    *there = *history;
+    struct step *step = &received->step;
+    *step = (struct step){.hard = history->hard, .first = node->committed + 1, .snapshot = true};
+    step->term = history->hard.term + random_below(random, 2);
+    if (step->term == 0) step->term = 1;
+    step->count = 1 + (size_t)random_below(random, 100);
+    history_apply(there, step);
+    uint64_t last = there->last;
+    for (uint64_t i = 1; i <= last; i++) {
+        struct raft_entry entry = history_entry(there, &arena, i, there->terms[i]);
+        table_follow(&received->table, &entry);
+        arena_reset(&arena);
+    }
+    received->place = (struct snapshot_place){.index = last,
+                                              .term = step->term,
+                                              .time_ms = last * 10,
+                                              .digest = table_digest(&received->table),
+                                              .chain = there->chains[last],
+                                              .config = node->contents.found.config};
+    arena_free(&arena);
+    free(there);
+}
+
+static enum intake_result hand_over(struct snapshot_intake *intake, struct buffer *chunk, uint64_t number)
+{
+    chunk_seal(chunk, number);
+    return snapshot_intake_chunk(intake, number, buffer_slice(chunk));
+}
+
+/* What comes in between goes on in the old log and state. */
+static void meanwhile(struct node *node, uint64_t *random)
+{
+    unsigned choice = (unsigned)random_below(random, 8);
+    if (choice == 0) append_entries(node, random);
+    if (choice == 1) commit_state(node);
+}
+
+static void receive(struct node *node, uint64_t *random, const struct received *received,
+                    struct snapshot_intake *intake)
+{
+    struct slice keys[KEYS], values[KEYS];
+    char texts[KEYS][KEY_SIZE];
+    struct buffer chunk = {0};
+    uint64_t number = 0;
+    size_t count = table_rows(&received->table, keys, values, texts), done = 0;
+    chunk_begin(&chunk, CHUNK_HEAD);
+    chunk_add_head(&chunk, &received->place);
+    CHECK(hand_over(intake, &chunk, number++) == INTAKE_MORE);
+    while (done < count) {
+        chunk_begin(&chunk, CHUNK_ROWS);
+        for (size_t i = 1 + (size_t)random_below(random, 20); i > 0 && done < count; i--, done++)
+            chunk_add_row(&chunk, keys[done], values[done]);
+        CHECK(hand_over(intake, &chunk, number++) == INTAKE_MORE);
+        meanwhile(node, random);
+    }
+    chunk_begin(&chunk, CHUNK_END);
+    chunk_add_end(&chunk, count, received->place.digest);
+    CHECK(hand_over(intake, &chunk, number) == INTAKE_WHOLE);
+    meanwhile(node, random);
+    buffer_free(&chunk);
+}
+
+static void switch_over(struct node *node, struct received *received, struct snapshot_intake *intake)
+{
+    struct step *step = &received->step;
+    step->hard = node->history.hard;
+    if (step->term > step->hard.term) step->hard = (struct raft_hard){.term = step->term};
+    step->hard.commit = received->place.index;
+    node->steps[node->step_count] = *step;
+    recorder_note(NOTE_APPLIED, received->place.index);
+    recorder_note(NOTE_TRIM, received->place.index);
+    recorder_note(NOTE_BEGIN, node->step_count);
+    CHECK(snapshot_switch(intake, &node->contents, &step->hard) == 0);
+    recorder_note(NOTE_SAVED, node->step_count);
+    recorder_note(NOTE_SYNCED, received->place.index);
+    node->step_count++;
+    history_apply(&node->history, step);
+    node->applied = node->committed = received->place.index;
+}
+
+static void take_snapshot(struct node *node, uint64_t *random)
+{
+    char error[500];
+    struct received *received = memory_new(sizeof *received);
+    draw_snapshot(node, random, received);
+    struct snapshot_intake *intake = snapshot_intake_begin(node->directory, error, sizeof error);
+    CHECK(intake);
+    receive(node, random, received, intake);
+    if (random_below(random, 5))
+        switch_over(node, received, intake);
+    else
+        snapshot_intake_end(intake);
+    arena_free(&received->table.arena);
+    free(received);
+}
+
 /* A process that ends without a crash of the machine. */
 static bool restart(struct node *node)
 {
@@ -130,8 +241,10 @@ bool node_live(struct node *node, uint64_t *random, size_t steps)
             apply(node, random);
         else if (choice < 87)
             commit_state(node);
-        else if (choice < 97)
+        else if (choice < 94)
             trim(node);
+        else if (choice < 97)
+            take_snapshot(node, random);
         else if (!restart(node))
             return false;
     }
