@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +15,14 @@
 
 enum { HUNG_MS = 10000, STOP_LIMIT_MS = 800 };
 
+static atomic_bool node_ended;
+
 static void *run_node(void *node)
 {
     while (node_turn(node)) {
     }
     node_close(node); /* here: LMDB ties a transaction to its thread */
+    atomic_store(&node_ended, true);
     return NULL;
 }
 
@@ -80,14 +84,14 @@ static void stop_node(struct mailbox *mailbox, pthread_t thread)
     notice->kind = NOTICE_STOP;
     mailbox_notify(mailbox, notice);
     uint64_t from_ms = boottime_ms();
-    struct timespec limit;
-    clock_gettime(CLOCK_MONOTONIC, &limit);
-    limit.tv_sec += HUNG_MS / 1000;
-    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &limit)) {
+    while (!atomic_load(&node_ended) && boottime_ms() < from_ms + HUNG_MS)
+        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
+    if (!atomic_load(&node_ended)) {
         LOG(ERROR, "the node thread did not stop: ending the process",
             {"after_ms", log_number(boottime_ms() - from_ms)});
         _exit(1);
     }
+    pthread_join(thread, NULL);
 }
 
 static void announce(const char *fact, const struct config *config, unsigned port)

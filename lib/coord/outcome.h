@@ -28,6 +28,8 @@
     X(TOO_MANY_WAITERS, 21, 429, "too_many_waiters", true, "too many wait already")                          \
     X(SENSELESS, 22, 422, "senseless", false, "the fields contradict each other")                            \
     X(WAIT_BROKEN_OFF, 23, 409, "wait_broken_off", false, "the wait was broken off")                         \
+    X(SESSION_OVER, 24, 503, "session_over", true,                                                           \
+      "the node was cut off while the request waited; nothing was changed")                                  \
     /* errors of the edge */                                                                                 \
     X(BAD_REQUEST, 100, 400, "bad_request", false, "the request is malformed")                               \
     X(BAD_JSON, 101, 400, "bad_json", false, "the body is not valid JSON")                                   \

@@ -166,7 +166,7 @@ static bool can_wait(struct lock *lock, const struct lock_request *request)
 {
     struct lease_row session;
     if (!request->lease && request->origin && !lease_get(lock->apply, request->origin, &session)) {
-        apply_answer(lock->apply, OUTCOME_WAIT_BROKEN_OFF, NULL, NULL);
+        apply_answer(lock->apply, OUTCOME_SESSION_OVER, NULL, NULL);
         return false;
     }
     if (lock->row.waiters < LOCK_WAITERS_MAX) return true;

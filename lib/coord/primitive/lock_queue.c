@@ -206,7 +206,7 @@ void lock_lease_ended(struct apply *apply, uint64_t lease, struct slice what, en
     } else {
         CHECK(lock_waiter_at(&lock, rest, &waiter));
         lock_dequeue(&lock, &waiter);
-        enum outcome outcome = waiter.lease ? OUTCOME_LEASE_OVER : OUTCOME_WAIT_BROKEN_OFF;
+        enum outcome outcome = waiter.lease ? OUTCOME_LEASE_OVER : OUTCOME_SESSION_OVER;
         if (waiter.answer_index) apply_answer_to(apply, waiter.answer_index, outcome, NULL, NULL);
     }
     lock_advance(&lock);
