@@ -94,13 +94,14 @@ static void take_all(struct peer_link *link)
     h2o_buffer_t *input = link->socket->input;
     struct slice left = slice_of(input->bytes, input->size), body;
     size_t taken;
+    if (!left.size) return;
     do {
         bool was_up = peer_link_up(link);
         taken = peer_session_take(&link->session, left, &body);
         left = slice_skip(left, taken);
         if (!was_up && peer_link_up(link)) peers_link_up(link->peers, link);
         if (body.size && peer_link_up(link)) peers_link_frame(link->peers, link, body);
-    } while (taken);
+    } while (taken && left.size);
     size_t done = input->size - left.size;
     h2o_buffer_consume(&link->socket->input, peer_link_over(link) ? input->size : done);
     peer_link_flush(link);
