@@ -49,8 +49,8 @@ def test_in_any_order(tmp_path, order):
         for number, name in enumerate(order):
             cluster.launch(name)
             if number < 2:
-                until(lambda: cluster.ask(name, "GET", "/readyz")[0] == 503, "it listens, and waits")
-                assert "belongs to no cluster yet" in cluster[name].log_text()
+                until(lambda: cluster.ask(name, "GET", "/readyz")[0] == 503, "it listens")
+                until(lambda: "belongs to no cluster yet" in cluster[name].log_text(), "it says that it waits")
                 assert cluster.ask(name, "POST", "/v1/locks/a/acquire?ttl=10s")[0] == 503
         agreed(cluster)
         works(cluster)

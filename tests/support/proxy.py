@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -181,12 +182,14 @@ class Network:
 def owner(port, pids):
     """The node whose process has the socket with that local port; "?" when none has."""
     inode = None
+    # One search, not a split of every line: after thousands of connections of other tests the tables are long.
+    line = re.compile(rb": [0-9A-F]+:%04X [0-9A-F]+:[0-9A-F]+ 01 \S+ \S+ \S+ +\d+ +\d+ (\d+)" % port)
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(table, encoding="ascii") as lines:
-            for line in lines:
-                fields = line.split()
-                if fields[1].endswith(f":{port:04X}") and fields[3] == "01":
-                    inode = fields[9]
+        with open(table, "rb") as lines:
+            found = line.search(lines.read())
+        if found:
+            inode = int(found.group(1))
+            break
     for name, pid in pids.items():
         try:
             for fd in os.listdir(f"/proc/{pid}/fd"):
