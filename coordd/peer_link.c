@@ -5,6 +5,7 @@
 #include "api/mailbox.h"
 #include "coordd/clock.h"
 
+#include <errno.h>
 #include <h2o.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -62,29 +63,81 @@ void peer_link_free(struct peer_link *link)
 
 /* --- writing --- */
 
-static void on_written(h2o_socket_t *socket, const char *error)
+static void end_write(struct peer_link *link)
+{
+    link->is_writing = false;
+    link->writing.size = link->written = 0;
+    if (link->writing.capacity > BUFFER_KEPT) buffer_free(&link->writing);
+}
+
+/* What cannot be written is forgotten; that the connection is no more is left to the reading side, which may
+ * still find there why. */
+static void break_write(struct peer_link *link)
+{
+    link->is_broken = true;
+    link->session.out.size = 0;
+    end_write(link);
+}
+
+static void on_tls_written(h2o_socket_t *socket, const char *error)
 {
     struct peer_link *link = socket->data;
-    link->is_writing = false;
-    link->writing.size = 0;
-    if (link->writing.capacity > BUFFER_KEPT) buffer_free(&link->writing);
+    link->is_touched = true;
+    end_write(link);
     if (error)
-        peer_link_end(link, "the connection broke");
+        break_write(link);
     else
         peer_link_flush(link);
+}
+
+static void on_writable(h2o_socket_t *socket, const char *error);
+
+/* Past h2o as far as the kernel takes it: h2o would report only in its next pass that a write is complete,
+ * and would abort in a later one if this one had left the socket unwritable. */
+static void write_plain(struct peer_link *link)
+{
+    while (link->written < link->writing.size) {
+        ssize_t size = send(h2o_socket_get_fd(link->socket), link->writing.data + link->written,
+                            link->writing.size - link->written, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (size >= 0) {
+            link->written += (size_t)size;
+        } else if (errno == EAGAIN) {
+            h2o_socket_notify_write(link->socket, on_writable);
+            return;
+        } else if (errno != EINTR) {
+            break_write(link);
+            return;
+        }
+    }
+    end_write(link);
+}
+
+static void on_writable(h2o_socket_t *socket, const char *error)
+{
+    struct peer_link *link = socket->data;
+    if (error)
+        break_write(link);
+    else
+        write_plain(link);
+    peer_link_flush(link);
 }
 
 void peer_link_flush(struct peer_link *link)
 {
     struct buffer *out = &link->session.out;
+    if (link->is_broken) out->size = 0;
     if (!out->size || link->is_writing || link->wire != WIRE_OPEN) return;
     struct buffer swap = link->writing;
     link->writing = *out;
     *out = swap;
     link->is_writing = true;
     link->said_ms = boottime_ms();
-    h2o_iovec_t bytes = {(char *)link->writing.data, link->writing.size};
-    h2o_socket_write(link->socket, &bytes, 1, on_written);
+    if (link->tls) {
+        h2o_iovec_t bytes = {(char *)link->writing.data, link->writing.size};
+        h2o_socket_write(link->socket, &bytes, 1, on_tls_written);
+    } else {
+        write_plain(link);
+    }
 }
 
 /* --- reading --- */
@@ -134,6 +187,7 @@ static void begin(struct peer_link *link)
     uint64_t numbers[] = {random_number(), random_number()};
     memcpy(nonce, numbers, sizeof nonce);
     link->wire = WIRE_OPEN;
+    link->is_touched = true;
     link->session.tls = link->tls ? tls_of(link) : NULL;
     peer_session_begin(&link->session, nonce);
     peer_link_flush(link);
@@ -241,7 +295,6 @@ uint64_t peer_link_tend(struct peer_link *link, uint64_t now_ms, uint64_t heartb
     uint64_t connect_ms = link->began_ms + CONNECT_MS, greet_ms = link->began_ms + GREET_MS;
     uint64_t silent_ms = link->heard_ms + 5 * heartbeat_ms + 500;
     uint64_t ping_after_ms = 2 * heartbeat_ms < PING_MAX_MS ? 2 * heartbeat_ms : PING_MAX_MS;
-    peer_link_flush(link);
     if (peer_link_over(link)) return now_ms;
     if (!peer_link_up(link)) {
         bool connects = link->wire == WIRE_CONNECTING;
@@ -255,7 +308,6 @@ uint64_t peer_link_tend(struct peer_link *link, uint64_t now_ms, uint64_t heartb
     if (now_ms >= link->said_ms + ping_after_ms) {
         link->said_ms = now_ms;
         if (!link->is_writing) peer_session_send(&link->session, slice_of(NULL, 0));
-        peer_link_flush(link);
     }
     uint64_t ping_ms = link->said_ms + ping_after_ms;
     return ping_ms < silent_ms ? ping_ms : silent_ms;

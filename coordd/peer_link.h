@@ -26,8 +26,11 @@ struct peer_link {
     bool overdue;          /* it is over unless the next pass of the loop brings something */
     bool lingered;         /* its refusal had one more pass of the loop to leave */
     bool left;             /* the other side closed it, nobody refused anything */
-    bool is_writing;       /* h2o has `writing` until its callback */
+    bool is_writing;       /* `writing` has not wholly gone */
+    bool is_broken;        /* nothing can be written any more */
+    bool is_touched;       /* with TLS: h2o may want a pass before it is written to, see peers.c */
     struct buffer writing; /* what session.out was */
+    size_t written;        /* of it, without TLS */
     char from[64];         /* its numeric address */
 };
 
@@ -45,12 +48,14 @@ void peers_link_frame(struct peers *peers, struct peer_link *link, struct slice 
 
 bool peer_link_up(const struct peer_link *link);
 bool peer_link_over(const struct peer_link *link);
-/* Hands what waits to the kernel unless a write is under way. */
+/* Hands what waits to the kernel unless a write is under way. With TLS, outside a pass of the loop, only when
+ * it is not touched. */
 void peer_link_flush(struct peer_link *link);
 void peer_link_end(struct peer_link *link, const char *why);
 void peer_link_free(struct peer_link *link);
 
-/* What time brings: pings, and the ends of those that are too slow or silent. When to ask again. */
+/* What time brings: pings (to be flushed), and the ends of those that are too slow or silent. When to ask
+ * again. */
 uint64_t peer_link_tend(struct peer_link *link, uint64_t now_ms, uint64_t heartbeat_ms);
 
 #endif

@@ -58,6 +58,7 @@ const char *peers_address(const struct peers *peers)
 /* False: a signal (SIGCONT, a debugger) cut it short, and nothing was reported. */
 static bool pass(struct peers *peers, int wait_ms)
 {
+    for (size_t i = 0; i < peers->link_count; i++) peers->links[i]->is_touched = false;
     if (h2o_evloop_run(peers->loop, wait_ms) == 0) return true;
     if (errno != EINTR) fatal("peer loop: %s", strerror(errno));
     return false;
@@ -286,6 +287,25 @@ void peers_need_loop(struct peers *peers)
         peers->waker = watch(peers, fcntl(peers->settings.wake, F_DUPFD_CLOEXEC, 0), on_wake);
 }
 
+/* h2o notes at the beginning of a pass whether a socket is to be watched for becoming writable. When one
+ * whose state has changed since (begun, or a write that had to wait) is written to before that, and takes it
+ * all but becomes unwritable, h2o goes on watching for nobody, and aborts when it becomes writable. */
+static bool must_settle(const struct peers *peers)
+{
+    for (size_t i = 0; i < peers->link_count; i++) {
+        const struct peer_link *link = peers->links[i];
+        if (link->tls && link->is_touched && !link->is_writing && link->session.out.size) return true;
+    }
+    return false;
+}
+
+static void flush_all(struct peers *peers)
+{
+    while (must_settle(peers)) pass(peers, 0);
+    for (size_t i = 0; i < peers->link_count; i++)
+        if (!peer_link_over(peers->links[i])) peer_link_flush(peers->links[i]);
+}
+
 /* Everything that is due; when to look again. */
 static uint64_t tend(struct peers *peers, uint64_t now_ms)
 {
@@ -294,6 +314,7 @@ static uint64_t tend(struct peers *peers, uint64_t now_ms)
         uint64_t at_ms = peer_link_tend(peers->links[i], now_ms, peers->settings.heartbeat_ms);
         if (at_ms < next_ms) next_ms = at_ms;
     }
+    flush_all(peers);
     for (size_t i = 0; i < peers->target_count; i++) {
         uint64_t at_ms = target_tend(peers, &peers->targets[i], now_ms);
         if (at_ms < next_ms) next_ms = at_ms;
@@ -322,11 +343,12 @@ static void wait_alone(const struct peers *peers, uint64_t until_ms)
     while (ready <= 0 && boottime_ms() < until_ms);
 }
 
-/* A write that is complete is known to be so only after a pass: sleeping on it would hold up what follows. */
-static bool is_writing(const struct peers *peers)
+/* With TLS a write that is complete is known to be so only after a pass: sleeping on it would hold up what
+ * follows. */
+static bool is_unreported(const struct peers *peers)
 {
     for (size_t i = 0; i < peers->link_count; i++)
-        if (peers->links[i]->is_writing) return true;
+        if (peers->links[i]->tls && peers->links[i]->is_writing) return true;
     return false;
 }
 
@@ -339,7 +361,7 @@ void peers_wait(struct peers *peers, uint64_t until_ms)
     peers_need_loop(peers);
     peers->woken = false;
     uint64_t now_ms = boottime_ms();
-    bool at_once = is_writing(peers);
+    bool at_once = is_unreported(peers);
     do {
         uint64_t next_ms = tend(peers, now_ms);
         at_once |= peers->frames != NULL;
@@ -377,10 +399,8 @@ bool peers_send(struct peers *peers, uint64_t to, struct slice body)
 void peers_flush(struct peers *peers)
 {
     bool waits = false;
-    for (size_t i = 0; i < peers->link_count; i++) {
-        struct peer_link *link = peers->links[i];
-        peer_link_flush(link);
-        waits |= link->session.out.size > 0 && link->is_writing;
-    }
+    flush_all(peers);
+    for (size_t i = 0; i < peers->link_count; i++)
+        waits |= peers->links[i]->session.out.size > 0 && peers->links[i]->is_writing;
     if (waits) pass(peers, 0); /* the write before it may be done: then its callback goes on */
 }

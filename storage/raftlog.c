@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "storage/ballast.h"
 #include "storage/disk.h"
 
@@ -224,7 +225,7 @@ static int write_frame(struct raftlog *log, struct slice bytes)
         error = disk_write(file, log->end, bytes);
         if (error) log->soiled = log->end + bytes.size;
     }
-    if (!error) error = disk_sync(file);
+    if (!error && !MUTANT(45)) error = disk_sync(file);
     return error;
 }
 
@@ -254,7 +255,7 @@ static int append_frame(struct raftlog *log, const struct raft_hard *hard, const
     struct frame frame = {.number = log->next_number,
                           .before = log->last_crc,
                           .entry_count = (uint32_t)count,
-                          .hard = hard ? *hard : log->hard};
+                          .hard = hard && !(MUTANT(40) && count) ? *hard : log->hard};
     uint64_t last = count ? entries[count - 1].index : raftlog_last(log);
     if (frame.hard.commit > last)
         frame.hard.commit = last; /* the rest of the write follows in the next frame */
@@ -314,6 +315,7 @@ static void remove_first_segment(struct raftlog *log)
 uint64_t raftlog_trim(struct raftlog *log, uint64_t index)
 {
     CHECK(index <= raftlog_last(log));
+    if (MUTANT(41)) index = raftlog_last(log);
     size_t first = log->segment_count - 1;
     while (first > 0 && log->segments[first].base.index > index) first--;
     if (first == 0) return log->base.index;

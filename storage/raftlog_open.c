@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "storage/disk.h"
 
 #include <errno.h>
@@ -147,7 +148,8 @@ static size_t first_segment(const struct scan *scan)
     uint64_t least = scan->candidates[first].header.base_index;
     for (size_t i = first; i-- > 0;) {
         uint64_t base = scan->candidates[i].header.base_index;
-        if (scan->candidates[first].header.anew) break; /* what lies before it does not count any more */
+        if (scan->candidates[first].header.anew && !MUTANT(47))
+            break; /* what lies before it does not count any more */
         if (base > least) continue;
         least = base;
         first = i;
@@ -286,9 +288,12 @@ static bool settle_tail(struct scan *scan, int file, bool last_segment)
     struct slice rest = slice_of(scan->bytes + log->end, (size_t)(log->segment_bytes - log->end));
     while (rest.size && rest.data[rest.size - 1] == 0) rest.size--;
     if (rest.size == 0) return true;
-    if (!last_segment || good_frame_behind(log, slice_of(rest.data, (size_t)(log->segment_bytes - log->end))))
+    if (MUTANT(44)) last_segment = true;
+    if (!last_segment ||
+        (!MUTANT(44) && good_frame_behind(log, slice_of(rest.data, (size_t)(log->segment_bytes - log->end)))))
         return refuse_damaged(scan, log->end, "a bad record lies before good ones, so it is no torn write");
     scan->cut_bytes = rest.size;
+    if (MUTANT(46)) return true;
     memset(scan->bytes + log->end, 0, rest.size);
     int error = disk_write(file, log->end, rest);
     if (!error) error = disk_sync(file);

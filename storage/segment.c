@@ -1,5 +1,6 @@
 #include "storage/segment.h"
 
+#include "base/mutant.h"
 #include "storage/disk.h"
 
 #include <errno.h>
@@ -55,7 +56,7 @@ int segment_begin(const char *dir, int spare, const struct segment_header *heade
     buffer_free(&block);
     if (!error) error = disk_sync(spare);
     if (!error) error = disk_rename(from, to);
-    if (!error) error = disk_sync_directory(dir);
+    if (!error && !MUTANT(49)) error = disk_sync_directory(dir);
     return error;
 }
 
@@ -64,5 +65,5 @@ int segment_remove(const char *dir, uint64_t number)
     char path[SEGMENT_PATH_MAX];
     segment_path(dir, number, path);
     int error = disk_remove(path);
-    return error ? error : disk_sync_directory(dir);
+    return error || MUTANT(50) ? error : disk_sync_directory(dir);
 }

@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/memory.h"
+#include "base/mutant.h"
 #include "storage/ballast.h"
 #include "storage/disk.h"
 #include "storage/state_pages.h"
@@ -350,5 +351,6 @@ int state_commit(struct state *state)
     }
     state->synced = state->committed;
     state->committed = state_mark(state);
+    if (MUTANT(51)) state->synced = state->committed;
     return 0;
 }

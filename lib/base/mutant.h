@@ -1,7 +1,8 @@
 /* Known bugs of consensus systems, built in on demand to see that the tests find them: cmake
  * -DCOORDD_MUTANT=N. In every other build MUTANT(n) is a constant 0 and nothing of them is left. Most are
  * real bugs of others; shared/facts/raft-checklist.md has their stories. Numbers are never used again. 1-39:
- * lib/raft; from 60 on the node and its leases, for the simulator (tests/sim/mutants.sh).
+ * lib/raft; 40-59: storage (tests/crash/mutants.sh); from 60 on the node and its leases, for the simulator
+ * (tests/sim/mutants.sh).
  *
  *  1 commits entries of older terms by counting
  *  2 a follower acknowledges entries before they are saved
@@ -42,6 +43,19 @@
  * 37 stands for election at the word of a leader of the past
  * 38 a leader that was removed leads on
  * 39 half of an even number is a quorum
+ *
+ * 40 term and vote are not written with the entries
+ * 41 the log is trimmed beyond what the state has synced
+ * 42 count and digest of a received snapshot are not checked
+ * 43 the log names a new state before it is flushed
+ * 44 a bad record is cut although good ones lie behind it
+ * 45 entries are not flushed
+ * 46 what is cut of a torn tail stays where it is
+ * 47 a log that begins anew goes on with the segments before
+ * 48 the old state is removed before the log names the new one
+ * 49 the name of a new segment is not flushed
+ * 50 segments are removed without a flush in between
+ * 51 what the state calls synced is its last commit
  *
  * 60 renewals and reads are answered without a read round
  * 61 leases expire without a round that began after they were due

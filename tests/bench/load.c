@@ -7,8 +7,9 @@
  *   renew      acquire once, then renew
  *   hello      GET /
  *   etcd-pairs, etcd-contended   the same of etcd, through its JSON gateway: a lease for each connection
- * first Connections are dealt out to the ports in turn. Prints requests/s, percentiles in microseconds, and
- * the server's CPU time for a request. Any answer but 2xx is an error. */
+ * first Connections are dealt out to the ports in turn. Prints requests/s, percentiles in microseconds, the
+ * server's CPU time for a request, and the percentiles of the acquires among them. Any answer but 2xx is an
+ * error. */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -33,9 +34,13 @@ struct connection {
 };
 
 static enum workload workload;
-static unsigned *histogram; /* of microseconds */
 enum { HISTOGRAM = 2000000 };
-static unsigned long long answers, errors;
+struct times {
+    unsigned long long count;
+    unsigned *histogram; /* of microseconds */
+};
+static struct times all_times, acquire_times;
+static unsigned long long errors;
 
 static double now_us(void)
 {
@@ -120,12 +125,19 @@ static bool take_etcd(struct connection *c)
     return false; /* only preparation */
 }
 
+static void add_time(struct times *times, double us)
+{
+    times->histogram[us < HISTOGRAM - 1 ? (size_t)us : HISTOGRAM - 1]++;
+    times->count++;
+}
+
 static void take(struct connection *c)
 {
+    bool acquires = !c->holds;
     if (workload >= ETCD_PAIRS && !take_etcd(c)) return;
     double us = now_us() - c->sent_us;
-    histogram[us < HISTOGRAM - 1 ? (size_t)us : HISTOGRAM - 1]++;
-    answers++;
+    add_time(&all_times, us);
+    if (acquires) add_time(&acquire_times, us);
     if (c->answer[9] != '2' && errors++ == 0) fprintf(stderr, "%s\n", c->answer);
     char *token = strstr(c->answer, "\r\nCoord-Token:");
     if (workload >= HELLO) return;
@@ -171,11 +183,11 @@ static double cpu_us(const char *pid)
     return (double)(user + system) * 1e6 / (double)sysconf(_SC_CLK_TCK);
 }
 
-static unsigned percentile(double share)
+static unsigned percentile(const struct times *times, double share)
 {
     unsigned long long seen = 0;
     for (unsigned us = 0; us < HISTOGRAM; us++)
-        if ((double)(seen += histogram[us]) >= share * (double)answers) return us;
+        if ((double)(seen += times->histogram[us]) >= share * (double)times->count) return us;
     return HISTOGRAM;
 }
 
@@ -188,8 +200,9 @@ int main(int argc, char **argv)
     int count = atoi(argv[3]), epoll = epoll_create1(EPOLL_CLOEXEC);
     if (workload > ETCD_CONTENDED || count < 1 || count > 10000 || epoll < 0) return 2;
     struct connection *all = calloc((size_t)count, sizeof *all);
-    histogram = calloc(HISTOGRAM, sizeof *histogram);
-    if (!all || !histogram) fail("calloc");
+    all_times.histogram = calloc(HISTOGRAM, sizeof *all_times.histogram);
+    acquire_times.histogram = calloc(HISTOGRAM, sizeof *acquire_times.histogram);
+    if (!all || !all_times.histogram || !acquire_times.histogram) fail("calloc");
     const char *port = argv[1];
     for (int i = 0; i < count; i++) {
         open_connection(&all[i], i, atoi(port), epoll);
@@ -202,9 +215,12 @@ int main(int argc, char **argv)
         int ready = epoll_wait(epoll, events, 256, 100);
         for (int i = 0; i < ready; i++) readable(events[i].data.ptr);
     }
-    double seconds = (now_us() - start) / 1e6, served = (double)(answers ? answers : 1);
+    double seconds = (now_us() - start) / 1e6, served = (double)(all_times.count ? all_times.count : 1);
     cpu = argc > 5 ? (cpu_us(argv[5]) - cpu) / served : 0;
-    printf("%s %d: %.0f requests/s, p50 %u p95 %u p99 %u us, %.1f us CPU, %llu errors\n", argv[2], count,
-           (double)answers / seconds, percentile(0.5), percentile(0.95), percentile(0.99), cpu, errors);
+    const struct times *t = &all_times, *a = &acquire_times;
+    printf("%s %d: %.0f requests/s, p50 %u p95 %u p99 %u us, %.1f us CPU, acquire p50 %u p99 %u us, %llu "
+           "errors\n",
+           argv[2], count, (double)t->count / seconds, percentile(t, 0.5), percentile(t, 0.95),
+           percentile(t, 0.99), cpu, percentile(a, 0.5), percentile(a, 0.99), errors);
     return errors != 0;
 }

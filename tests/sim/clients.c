@@ -21,7 +21,7 @@ struct client {
     struct sim_node *at;
     uint64_t call_number, sent_ms, give_up_ms, next_ms, acked_before, ttl_ms;
     uint64_t term_before;
-    bool answered, waited;
+    bool answered, waited, generated;
     unsigned subject; /* of the operator's work */
     bool subject_led;
     struct hold holds[HOLDS];
@@ -116,7 +116,7 @@ static void ask(struct client *client, struct call *call, uint64_t wait_ms, uint
     call->wait_ms = wait_ms;
     call->request = client;
     client->call = call;
-    client->answered = false;
+    client->answered = client->generated = false;
     client->call_number = call->number;
     client->sent_ms = world.now_ms;
     client->give_up_ms = world.now_ms + wait_ms + PATIENCE_MS;
@@ -180,6 +180,17 @@ static void look(struct client *client, bool stale)
     ask(client, call, 0, 0);
 }
 
+static void generated(struct client *client)
+{
+    uint64_t tokens[HOLDS];
+    for (size_t i = 0; i < client->hold_count; i++) tokens[i] = client->holds[i].token;
+    struct known known = {tokens, client->leases, client->hold_count, LEASES_KEPT};
+    struct call *call = generator_call(&known);
+    if (!call) return;
+    ask(client, call, call->wait_ms, 0);
+    client->generated = true;
+}
+
 /* --- the operator --- */
 
 static void operate(struct client *client)
@@ -231,6 +242,8 @@ static void act(struct client *client)
     client->next_ms = world.now_ms + draw(400);
     if (client->number == OPERATOR && world.faults.changes && dice < 25)
         operate(client);
+    else if (draw(8) == 0)
+        generated(client);
     else if (dice < 45 || !client->hold_count)
         dice % 7 ? acquire(client) : create_lease(client);
     else if (dice < 65)
@@ -324,6 +337,7 @@ static void take_success(struct client *client, const struct call *call)
     const char *name = call->operation->name;
     bool follower = !client->at->seen_leader;
     succeeded++;
+    if (client->generated && value(call, "token")) mark(MARK_GENERATED_GRANTED);
     if (strcmp(name, "lock.acquire") == 0) {
         granted(client, call);
     } else if (strcmp(name, "lock.release") == 0) {
@@ -358,6 +372,7 @@ static void take(struct client *client, const struct call *call)
         if (call->operation->kind == OPERATION_COMMAND) judge_denied(call->number);
     } else if (call->outcome != OUTCOME_OUTCOME_UNKNOWN) {
         judge_told(call->number, call, client->acked_before);
+        judge_query(call);
         bool good = call->outcome == OUTCOME_OK || call->outcome == OUTCOME_CREATED ||
                     call->outcome == OUTCOME_NOTHING;
         if (good)
@@ -376,6 +391,7 @@ void clients_answer(struct call *call)
     struct client *client = call->request;
     *due = (struct due){.call = call, .from = sim_current, .process = sim_current->node};
     if (client) client->answered = true;
+    judge_query(call);
     heap_set(&answers, &due->at, sim_local_ms(sim_current));
     sim_trace("%s answers %llu, left %llu", sim_current->name, (unsigned long long)call->number,
               (unsigned long long)value(call, "expires_in_ms"));

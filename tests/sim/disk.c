@@ -144,6 +144,11 @@ int disk_sync(int descriptor)
     if (!world.calm && chance(world.faults.slow)) {
         world.counts[FAULT_SLOW]++;
         sim_current->lag_ms += draw(3000);
+        if (draw(10) == 0) {
+            world.counts[FAULT_HUNG]++;
+            mark(MARK_DISK_HUNG);
+            sim_current->lag_ms += 5000 + draw(15000);
+        }
     }
     forget_writes(file);
     maybe_crash();
@@ -236,4 +241,21 @@ void disk_crash(struct sim_node *sim)
 void disk_wipe(struct sim_node *sim)
 {
     for (size_t i = 0; i < FILES_MAX; i++) free_file(&sim->files[i]);
+}
+
+/* Only in a segment that is not the newest: damage at the very end cannot be told from a torn write, and is
+ * not claimed to be survived when it comes by itself. */
+bool disk_rot(struct sim_node *sim)
+{
+    struct sim_file *logs[FILES_MAX];
+    size_t count = 0, newest = 0;
+    for (size_t i = 0; i < FILES_MAX; i++)
+        if (sim->files[i].linked && strstr(sim->files[i].path, ".log")) logs[count++] = &sim->files[i];
+    if (count < 2) return false;
+    for (size_t i = 1; i < count; i++)
+        if (strcmp(logs[i]->path, logs[newest]->path) > 0) newest = i;
+    logs[newest] = logs[count - 1];
+    struct sim_file *file = logs[draw(count - 1)];
+    file->data[draw(file->size)] ^= (uint8_t)(1 << draw(8));
+    return true;
 }

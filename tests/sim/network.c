@@ -111,7 +111,12 @@ static void post_once(const struct sim_node *from, unsigned to, uint64_t to_id, 
         world.counts[FAULT_DELAYED]++;
         delay_ms += draw(DELAY_MS);
     }
-    heap_set(&packets, &packet->at, sim_local_ms(from) + delay_ms);
+    uint64_t at_ms = sim_local_ms(from) + delay_ms;
+    if (at_ms < from->clogged_until_ms[to]) {
+        mark(MARK_LINK_CLOGGED);
+        at_ms = from->clogged_until_ms[to];
+    }
+    heap_set(&packets, &packet->at, at_ms);
 }
 
 static void post(const struct sim_node *from, unsigned to, uint64_t to_id, enum greeting greeting,

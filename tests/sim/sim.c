@@ -19,10 +19,25 @@ struct world world;
 struct sim_node nodes[NODES_MAX + 1], *sim_current;
 uint64_t marks[MARK_COUNT];
 
-const char *const fault_names[FAULT_KINDS] = {"lost",          "doubled",     "delayed",   "crash",
-                                              "crash in disk", "torn write",  "EIO",       "slow disk",
-                                              "full disk",     "pause",       "partition", "wall clock",
-                                              "change",        "client left", "disk lost"};
+const char *const fault_names[FAULT_KINDS] = {"lost",
+                                              "doubled",
+                                              "delayed",
+                                              "crash",
+                                              "crash in disk",
+                                              "torn write",
+                                              "EIO",
+                                              "slow disk",
+                                              "full disk",
+                                              "pause",
+                                              "partition",
+                                              "wall clock",
+                                              "change",
+                                              "client left",
+                                              "disk lost",
+                                              "bit rot",
+                                              "hung disk",
+                                              "clogged link",
+                                              "clocks beyond the bound"};
 static const char *const mark_names[] = {
 #define X(name) #name,
     MARKS(X)
@@ -90,6 +105,25 @@ static void died(struct sim_node *sim, enum death how)
     sim->up_at_ms = world.now_ms + 20 + (world.calm ? draw(200) : draw(6000));
 }
 
+static void wipe(struct sim_node *sim)
+{
+    disk_wipe(sim);
+    store_wipe(sim);
+    sim->id = 0;
+    sim->rotten = false;
+    sim->seen_applied = sim->seen_term = sim->seen_base = sim->seen_change = 0;
+}
+
+/* A node whose log was damaged refuses to start; its machine comes back with an empty disk. */
+static void refused(struct sim_node *sim, const char *error)
+{
+    if (!sim->rotten) sim_fail("%s refused to start: %s", sim->name, error);
+    sim_trace("%s refused to start: %s", sim->name, error);
+    mark(MARK_ROT_REFUSED);
+    wipe(sim);
+    sim->up_at_ms = world.now_ms + draw(2000);
+}
+
 static void start(struct sim_node *sim)
 {
     static char founders[400];
@@ -113,7 +147,11 @@ static void start(struct sim_node *sim)
     if (how == DEATH_NONE) {
         sim->offset_ms = draw(1000000) + 1000;
         sim->node = node_open(&settings, error, sizeof error);
-        if (!sim->node) sim_fail("%s refused to start: %s", sim->name, error);
+        if (!sim->node) {
+            refused(sim, error);
+            sim_current = NULL;
+            return;
+        }
         if (sim->seen_applied) mark(MARK_RESTARTED);
         sim->seen_applied = sim->node->applied < sim->seen_applied ? sim->node->applied : sim->seen_applied;
         sim->run_at_ms = sim->busy_until_ms = sim_local_ms(sim);
@@ -139,14 +177,6 @@ static void turn(struct sim_node *sim)
         died(sim, (enum death)how);
     }
     sim_current = NULL;
-}
-
-static void wipe(struct sim_node *sim)
-{
-    disk_wipe(sim);
-    store_wipe(sim);
-    sim->id = 0;
-    sim->seen_applied = sim->seen_term = sim->seen_base = sim->seen_change = 0;
 }
 
 static uint64_t runs_at_ms(const struct sim_node *sim)
@@ -232,6 +262,21 @@ static void heal(void)
         for (unsigned m = 1; m <= NODES_MAX; m++) cut(n, m, false);
 }
 
+static bool rot(struct sim_node *sim)
+{
+    if (!disk_rot(sim)) return false;
+    world.counts[FAULT_ROT]++;
+    sim->rotten = true;
+    return true;
+}
+
+static void clog_a_link(void)
+{
+    unsigned from = 1 + (unsigned)draw(world.node_count), to = 1 + (unsigned)draw(world.node_count);
+    world.counts[FAULT_CLOGGED]++;
+    nodes[from].clogged_until_ms[to] = world.now_ms + draw(5000);
+}
+
 static void fault(void)
 {
     struct sim_node *sim = &nodes[1 + draw(world.node_count)];
@@ -259,10 +304,12 @@ static void fault(void)
         world.lost_number = sim->number;
         world.counts[FAULT_DISK_LOST]++;
         if (sim->node) died(sim, DEATH_CRASH);
-        wipe(sim);
+        if (!faults->rot || !rot(sim)) wipe(sim);
     } else if (dice < 86 && faults->wall_jumps) {
         world.counts[FAULT_WALL]++;
         sim->wall_ms = draw(7200000);
+    } else if (dice >= 90 && faults->partitions) {
+        clog_a_link();
     }
     world.fault_at_ms = world.now_ms + 200 + draw(4000);
 }
@@ -345,6 +392,8 @@ static void draw_faults(void)
                               .changes = draw(2),
                               .wall_jumps = draw(2),
                               .drift = draw(2),
+                              .rot = draw(2),
+                              .wild_clocks = draw(16) == 0,
                               .log_keep_bytes = draw(3) * RAFTLOG_SEGMENT_BYTES};
 }
 
@@ -366,11 +415,12 @@ static void live(uint64_t seed)
         snprintf(sim->data_dir, sizeof sim->data_dir, "d%u", n);
         sim->present = n <= world.founders;
         sim->joins = !sim->present;
-        sim->rate_ppm = world.faults.drift ? draw(10000) : 0;
+        sim->rate_ppm = world.faults.wild_clocks ? draw(50000) : world.faults.drift ? draw(10000) : 0;
         sim->up_at_ms = draw(500);
         network_forget(sim);
         mailbox_crash(sim);
     }
+    world.counts[FAULT_WILD_CLOCKS] += world.faults.wild_clocks;
     world.fault_at_ms = 3000 + draw(3000);
     judge_open();
     clients_open();

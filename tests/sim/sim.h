@@ -20,7 +20,8 @@ struct faults {                      /* of this seed; chances are in 10,000 */
     unsigned lost, doubled, delayed; /* of each packet */
     unsigned crash;                  /* at each operation of a disk */
     unsigned eio, slow;              /* at each flush */
-    bool partitions, pauses, full_disks, crashes, changes, wall_jumps, drift;
+    bool partitions, pauses, full_disks, crashes, changes, wall_jumps, drift, rot;
+    bool wild_clocks; /* beyond the bound that the promise of leases rests on: only the rest must hold */
     uint64_t log_keep_bytes;
 };
 
@@ -60,6 +61,10 @@ enum fault_kind {
     FAULT_CHANGE,
     FAULT_LEFT,
     FAULT_DISK_LOST,
+    FAULT_ROT,
+    FAULT_HUNG,
+    FAULT_CLOGGED,
+    FAULT_WILD_CLOCKS,
     FAULT_KINDS
 };
 extern const char *const fault_names[FAULT_KINDS];
@@ -104,7 +109,13 @@ extern const char *const fault_names[FAULT_KINDS];
     X(CLUSTER_FOUNDED)                                                                                       \
     X(ANSWER_ASKED_FOR_LEASE)                                                                                \
     X(PULSE_DONE)                                                                                            \
-    X(CHANGE_UNDONE)
+    X(CHANGE_UNDONE)                                                                                         \
+    X(ROT_REFUSED)                                                                                           \
+    X(DISK_HUNG)                                                                                             \
+    X(LINK_CLOGGED)                                                                                          \
+    X(GENERATED_GRANTED)                                                                                     \
+    X(QUERY_COMPARED)                                                                                        \
+    X(SNAPSHOT_DURING_CHANGE)
 
 enum mark {
 #define X(name) MARK_##name,
@@ -144,6 +155,7 @@ struct sim_node {
     bool present; /* it is to run: restarted when it ends */
     bool joins;   /* it was not there at the founding */
     bool lost_disk;
+    bool rotten;                           /* a bit of its log was flipped */
     struct node *node;                     /* NULL: down */
     uint64_t id, up_at_ms;                 /* restart then */
     uint64_t offset_ms, rate_ppm, wall_ms; /* its clocks */
@@ -163,7 +175,8 @@ struct sim_node {
     uint64_t greet_at_ms;
     struct peer_frame *frames, **frames_end;
     struct arena inbox, taken;
-    bool cut[NODES_MAX + 1]; /* nothing gets from here to there */
+    bool cut[NODES_MAX + 1];                  /* nothing gets from here to there */
+    uint64_t clogged_until_ms[NODES_MAX + 1]; /* what goes from here to there waits so long */
     /* storage */
     struct sim_file files[FILES_MAX];
     struct sim_image images[STATES_MAX];
@@ -184,6 +197,7 @@ uint64_t network_next_ms(void);
 void network_forget(struct sim_node *sim);
 void disk_crash(struct sim_node *sim);
 void disk_wipe(struct sim_node *sim);
+bool disk_rot(struct sim_node *sim); /* flips a bit that was flushed long ago; false: there is none */
 void store_crash(struct sim_node *sim);
 void store_wipe(struct sim_node *sim);
 void mailbox_crash(struct sim_node *sim);
@@ -199,11 +213,18 @@ bool clients_idle(void);
 size_t clients_succeeded(void);
 void clients_answer(struct call *call);
 
+struct known { /* what a client has heard of */
+    const uint64_t *tokens, *leases;
+    size_t token_count, lease_count;
+};
+struct call *generator_call(const struct known *known); /* NULL: none came up that is valid */
+
 void judge_open(void);
 void judge_node(struct sim_node *sim); /* after each of its turns */
 void judge_told(uint64_t number, const struct call *call, uint64_t acked_before);
 void judge_promise(uint64_t lease, uint64_t until_ms);
-void judge_denied(uint64_t number); /* "nothing was changed" */
+void judge_query(const struct call *call); /* compared when the judge is in the same state */
+void judge_denied(uint64_t number);        /* "nothing was changed" */
 void judge_end(void);
 uint64_t judge_last(void);
 size_t judge_leases(void); /* of clients, that are there now */

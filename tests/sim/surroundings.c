@@ -49,7 +49,7 @@ void fatal(const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    if (sim_current && sim_current->eio) {
+    if (sim_current && (sim_current->eio || sim_current->rotten)) {
         sim_trace("%s dies of its disk: %s", sim_current->name, text);
         sim_die(DEATH_FATAL);
     }

@@ -4,7 +4,7 @@
 # Takes the medians of the rounds and states the ratios. Installs etcd-server when it is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
-build=${1:-build} rounds=${2:-3} seconds=${3:-3}
+build=${1:-build} rounds=${2:-3} seconds=${3:-2}
 command -v etcd >/dev/null || { echo "compare: installing etcd-server"; apt-get install -y -q etcd-server >/dev/null; }
 cmake -G Ninja -B "$build" -DCOORDD_TESTS=ON . >/dev/null
 ninja -C "$build" coordd bench_load >/dev/null
@@ -30,6 +30,7 @@ for ((tries = 0; tries < 300; tries++)); do
         curl -fs localhost:12371/health | grep -q true; then break; fi
     sleep 0.1
 done
+[ "$tries" -lt 300 ] || { echo "compare: the nodes are not ready within 30 s" >&2; tail -n 3 "$work"/*.log >&2; exit 1; }
 leader=$(curl -fs localhost:7481/v1/cluster | sed 's/.*"leader":"n\([0-9]\)".*/\1/')
 status() { curl -fs localhost:1237$1/v3/maintenance/status -X POST -d '{}'; }
 etcd_leader=1
@@ -38,7 +39,7 @@ for i in 1 2 3; do
 done
 
 cpu() { local sum=0 pid; for pid in $1; do sum=$((sum + $(awk '{print $14 + $15}' "/proc/$pid/stat"))); done; echo $sum; }
-# system, workload, clients, ports -> a line of results: requests/s p50 p99 CPU-us-per-request of all three servers
+# system, workload, clients, ports, where -> a line of results: pairs/s, p50 and p99 of an acquire, CPU of all three servers in s/1,000 pairs
 measure() {
     local before after line name=$2
     local servers=$coordd_pids
@@ -46,8 +47,9 @@ measure() {
     before=$(cpu "$servers")
     line=$("$load" "$4" "$name" "$3" "$seconds")
     after=$(cpu "$servers")
-    echo "$line" | awk -v s="$1" -v w="$2" -v c="$3" -v at="$5" -v cpu=$((after - before)) -v sec="$seconds" \
-        '{rate = $3 + 0; printf "%s %s %s %s %.0f %s %s %.1f\n", w, c, at, s, rate, $6, $10, cpu * 10000 / (rate * sec)}'
+    echo "$line" | awk -v s="$1" -v w="$2" -v c="$3" -v at="$5" -v ticks=$((after - before)) -v sec="$seconds" \
+        '{pairs = $3 / 2; for (i = 1; i < NF; i++) if ($i == "acquire") { p50 = $(i + 2); p99 = $(i + 4) }
+          printf "%s %s %s %s %.0f %s %s %.3f\n", w, c, at, s, pairs, p50, p99, ticks * 10 / (pairs * sec)}'
 }
 for ((round = 1; round <= rounds; round++)); do
     for clients in 1 64; do
@@ -60,15 +62,23 @@ for ((round = 1; round <= rounds; round++)); do
     measure etcd contended 64 1237$etcd_leader leader
 done >"$work/results"
 
-echo "workload    clients at      system  requests/s   p50 us   p99 us  CPU us/request (all three)"
-sort -k1,4 -k5,5n "$work/results" | awk '
-    { key = $1 " " $2 " " $3 " " $4; n[key]++; line[key, n[key]] = $0; order[key] }
+date -u '+%F %T UTC'
+echo "$(nproc) x $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), kernel $(uname -r), load $(cut -d' ' -f1 /proc/loadavg), $(etcd --version | head -1), coordd $(git rev-parse --short HEAD 2>/dev/null || echo 'of no commit')"
+echo "median of $rounds rounds of $seconds s; a pair on one lock is a hand-over"
+format='%-10s %7s %-6s %-6s %8s %8s %8s %8s\n'
+# shellcheck disable=SC2059
+printf "$format" workload clients at system pairs/s p50-us p99-us CPU-s/1000
+sort -k1,4 -k5,5n "$work/results" | awk -v format="$format" '
+    { key = $1 " " $2 " " $3; n[key, $4]++; line[key, $4, n[key, $4]] = $0; keys[key] }
+    function median(key, system, f) { split(line[key, system, int((n[key, system] + 1) / 2)], f, " "); return f[5] > 0 }
     END {
-        for (key in order) {
-            split(line[key, int((n[key] + 1) / 2)], f, " ")
-            rate[f[1] " " f[2] " " f[3], f[4]] = f[5]; p50[f[1] " " f[2] " " f[3], f[4]] = f[6]; cases[f[1] " " f[2] " " f[3]]
-            printf "%-11s %7s %-7s %-7s %10s %8s %8s %8s\n", f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8] | "sort"
+        for (key in keys) {
+            median(key, "coordd", c)
+            median(key, "etcd", e)
+            printf format, c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8] | "sort -k1,1r -k2,2n -k3,3"
+            printf format, e[1], e[2], e[3], e[4], e[5], e[6], e[7], e[8] | "sort -k1,1r -k2,2n -k3,3"
+            ratios[key] = sprintf("ratio %-20s %5.1f x the pairs, %.2f x the time of an acquire at p50, %.2f x the CPU", key, c[5] / e[5], c[6] / e[6], c[8] / e[8])
         }
-        close("sort")
-        for (c in cases) printf "ratio %-22s %.1f x the requests, %.2f x the time at p50\n", c, rate[c, "coordd"] / rate[c, "etcd"], p50[c, "coordd"] / p50[c, "etcd"] | "sort"
+        close("sort -k1,1r -k2,2n -k3,3")
+        for (key in ratios) print ratios[key] | "sort -k2,2r -k3,3n"
     }'

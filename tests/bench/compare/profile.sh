@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Where the time of three durable nodes goes: profile.sh [BUILD_DIRECTORY [SECONDS]]. For one client, 64 clients and 64 on one lock, all at
+# the leader: CPU of each node, context switches and system calls for a request (by the kernel's tracepoints), and perf's hottest functions
+# of the leader. Needs root and linux-perf, which it installs when it is missing. Stops only what it started; removes its data.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+build=${1:-build} seconds=${2:-3}
+command -v perf >/dev/null || { echo "profile: installing linux-perf"; apt-get install -y -q linux-perf >/dev/null; }
+cmake -G Ninja -B "$build" -DCOORDD_TESTS=ON . >/dev/null
+ninja -C "$build" coordd bench_load >/dev/null
+load=$build/tests/bench/bench_load
+work=$(mktemp -d "$build/profile.XXXXXX")
+pids=()
+trap 'kill "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
+
+for i in 1 2 3; do
+    "$build/coordd" serve --name n$i --data-dir "$work/c$i" --listen 127.0.0.1:746$i --peer-listen 127.0.0.1:747$i \
+        --initial-cluster n1=127.0.0.1:7471,n2=127.0.0.1:7472,n3=127.0.0.1:7473 2>"$work/c$i.log" &
+    pids+=($!)
+done
+for ((tries = 0; tries < 300; tries++)); do
+    curl -fs -o /dev/null localhost:7461/readyz && curl -fs -o /dev/null localhost:7463/readyz && break
+    sleep 0.1
+done
+[ "$tries" -lt 300 ] || { echo "profile: the nodes are not ready within 30 s" >&2; exit 1; }
+leader=$(curl -fs localhost:7461/v1/cluster | sed 's/.*"leader":"n\([0-9]\)".*/\1/')
+pid=${pids[leader - 1]}
+follower=${pids[leader % 3]}
+
+calls=(fdatasync write pwrite64 writev sendto read recvfrom epoll_wait poll futex clock_gettime)
+events=context-switches,raw_syscalls:sys_enter
+for call in "${calls[@]}"; do events+=,syscalls:sys_enter_$call; done
+metrics=localhost:746$leader/metrics
+served() { awk '/^coordd_requests_total\{operation="lock/ {n += $2} END {print n + 0}' "$1"; }
+ticks() { awk '{print $14 + $15}' "/proc/$1/stat"; }
+
+# workload, clients
+profile() {
+    local line rate requests before=() after=() i
+    for i in 0 1 2; do before+=("$(ticks "${pids[i]}")"); done
+    line=$("$load" 746"$leader" "$1" "$2" "$seconds")
+    for i in 0 1 2; do after+=("$(ticks "${pids[i]}")"); done
+    printf '\n== %s\n' "$line"
+    rate=$(echo "$line" | awk '{print $3}')
+    for i in 0 1 2; do
+        awk -v n=$((i + 1)) -v l="$leader" -v t=$((after[i] - before[i])) -v r="$rate" -v s="$seconds" \
+            'BEGIN {printf "n%d %s: %.1f us CPU/request, %.2f cores\n", n, n == l ? "leader" : "follower", t * 10000 / (r * s), t / 100 / s}'
+    done
+    "$load" 746"$leader" "$1" "$2" "$((seconds + 2))" >"$work/line" &
+    local busy=$!
+    sleep 0.5
+    for who in "$pid" "$follower"; do
+        perf stat -x, -p "$who" --per-thread -e "$events" -o "$work/stat" \
+            bash -c "curl -fs $metrics >'$work/from'; sleep 1; curl -fs $metrics >'$work/to'"
+        requests=$(($(served "$work/to") - $(served "$work/from")))
+        awk -F, -v n="$requests" -v who="$([ "$who" = "$pid" ] && echo leader || echo follower)" '
+            NF > 3 && $2 > 0 { sub(/-[0-9]+$/, "", $1); sub(/.*sys_enter_/, "", $4); sub(/raw_syscalls:sys_enter/, "system-calls", $4)
+                     text[$1] = text[$1] sprintf("  %s %.2f", $4, $2 / n) }
+            END { for (thread in text) printf "%s, thread %s, for a request:%s\n", who, thread, text[thread] }' "$work/stat"
+    done
+    wait $busy
+    "$load" 746"$leader" "$1" "$2" "$((seconds + 1))" >"$work/line" &
+    busy=$!
+    sleep 0.3
+    perf record -q -F 1999 -e cpu-clock -g -p "$pid" -o "$work/perf" sleep "$seconds" >/dev/null 2>&1
+    wait $busy
+    echo "the leader by thread and by function (self):"
+    perf report -i "$work/perf" --no-children -g none --sort comm --percent-limit 1 --stdio 2>/dev/null | grep '%' || true
+    perf report -i "$work/perf" --no-children -g none --sort dso,sym --stdio 2>/dev/null | grep '%' | head -25 || true
+    echo "with what they call:"
+    perf report -i "$work/perf" --children -g none --sort sym --stdio 2>/dev/null | grep '%' | head -45 || true
+}
+profile pairs 1
+profile pairs 64
+profile contended 64

@@ -1,0 +1,126 @@
+/* Calls drawn from the tables of operations: whatever primitive there is, each of its commands, queries and
+ * renewals comes up with any arguments that its records allow. Times are short, so that a life sees their
+ * ends; names, tokens and leases are mostly ones that mean something. */
+#include "tests/sim/sim.h"
+
+#include "base/check.h"
+
+#include <stdio.h>
+
+enum { DURATION_MAX_MS = 8000, SPREAD = 8, TEXT_MAX = 32, TRIES = 20 };
+
+static uint64_t between(const struct field *field, uint64_t most)
+{
+    uint64_t max = field->max && field->max < most ? field->max : most;
+    return max > field->min ? field->min + draw(max - field->min + 1) : field->min;
+}
+
+static struct slice draw_lease(const struct known *known, struct arena *arena)
+{
+    uint64_t lease = known->lease_count ? known->leases[draw(known->lease_count)] : 0;
+    return arena_printf(arena, "L%llx", (unsigned long long)(lease ? lease : 1 + draw(100)));
+}
+
+static uint64_t draw_number(const struct field *field, const struct known *known)
+{
+    if (strcmp(field->name, "token") == 0 && known->token_count && draw(8))
+        return known->tokens[draw(known->token_count)];
+    return between(field, field->min + SPREAD);
+}
+
+static struct slice draw_text(const struct field *field, struct arena *arena)
+{
+    char text[TEXT_MAX];
+    size_t size = field->min > 1 ? field->min : 1;
+    CHECK(size <= sizeof text);
+    memset(text, 'a' + (int)draw(LOCKS), size);
+    return arena_copy(arena, slice_of(text, size));
+}
+
+static bool draw_record(struct setting *setting, const struct known *known);
+
+static bool draw_field(struct setting *setting, const struct field *field, const struct known *known)
+{
+    size_t choices = 0, items = 1 + draw(3);
+    switch ((enum field_type)field->type) {
+    case FIELD_UINT:
+        return setting_uint(setting, field, draw_number(field, known));
+    case FIELD_DURATION:
+        return setting_uint(setting, field, between(field, DURATION_MAX_MS));
+    case FIELD_TIME:
+        return setting_uint(setting, field, 1700000000000 + world.now_ms + draw(DURATION_MAX_MS));
+    case FIELD_LEASE:
+        return setting_text(setting, field, draw_lease(known, setting->arena));
+    case FIELD_CHOICE:
+        while (field->choices[choices]) choices++;
+        return setting_text(setting, field, slice_text(field->choices[draw(choices)]));
+    case FIELD_BOOL:
+        return setting_bool(setting, field, draw(2));
+    case FIELD_NAME:
+    case FIELD_TEXT:
+        return setting_text(setting, field, draw_text(field, setting->arena));
+    case FIELD_JSON:
+        return setting_json(setting, field, draw(2) ? SLICE("{\"a\":[1,null]}") : SLICE("7"));
+    case FIELD_TEXTS:
+        while (items--)
+            if (!setting_item(setting, field, draw_text(field, setting->arena))) return false;
+        return true;
+    case FIELD_LEASES:
+        while (items--)
+            if (!setting_item(setting, field, draw_lease(known, setting->arena))) return false;
+        return true;
+    case FIELD_LIST:
+        while (items--) {
+            struct setting inner = {
+                .record = field->record, .data = setting_record(setting, field), .arena = setting->arena};
+            if (!inner.data || !draw_record(&inner, known)) return false;
+        }
+        return true;
+    case FIELD_RECORD:
+    case FIELD_REMAINING:
+        break;
+    }
+    return (field->flags & FIELD_REQUIRED) == 0;
+}
+
+static bool draw_record(struct setting *setting, const struct known *known)
+{
+    for (size_t i = 0; i < setting->record->field_count; i++) {
+        const struct field *field = &setting->record->fields[i];
+        if (field->flags & FIELD_HIDDEN) continue;
+        bool given = (field->flags & FIELD_REQUIRED) || strcmp(field->name, "ttl") == 0 || draw(3) == 0;
+        if (given && !draw_field(setting, field, known)) return false;
+    }
+    return setting_done(setting);
+}
+
+static const struct operation *draw_operation(void)
+{
+    const struct operation *drawn = NULL;
+    uint64_t count = 0;
+    for (size_t p = 0; primitives[p]; p++)
+        for (size_t i = 0; i < primitives[p]->operation_count; i++) {
+            const struct operation *operation = &primitives[p]->operations[i];
+            if (!operation->path || operation->kind == OPERATION_CLUSTER) continue;
+            if (draw(++count) == 0) drawn = operation;
+        }
+    return drawn;
+}
+
+struct call *generator_call(const struct known *known)
+{
+    for (int try = 0; try < TRIES; try++) {
+        struct call *call = call_new();
+        call->operation = draw_operation();
+        call->args = arena_alloc(&call->arena, call->operation->args->size);
+        struct setting setting = {.record = call->operation->args, .data = call->args, .arena = &call->arena};
+        if (draw_record(&setting, known)) {
+            call->stale = call->operation->kind == OPERATION_QUERY && draw(4) == 0;
+            if (call->operation->flags & OPERATION_WAITS)
+                call->wait_ms = record_number(call->operation->args, call->args, "wait");
+            return call;
+        }
+        call_free(call);
+    }
+    return NULL;
+}
