@@ -128,6 +128,46 @@ static void what_encode_does_not_make_is_refused(void **state)
     arena_free(&arena);
 }
 
+/* Whatever bit is wrong: refused, or another message, whose bytes are just those (no two ways to say one
+ * thing).
+ */
+static void every_flipped_bit_is_refused_or_means_another(void **state)
+{
+    (void)state;
+    struct raft_entry entries[] = {
+        {.index = 300, .term = 200, .kind = RAFT_COMMAND, .chain = 7, .payload = SLICE("a command")},
+        {.index = 301, .term = 201, .kind = RAFT_NOOP, .chain = 8}};
+    struct raft_message back, message = {.kind = RAFT_APPEND,
+                                         .from = 1,
+                                         .to = 2,
+                                         .term = 201,
+                                         .index = 299,
+                                         .log_term = 200,
+                                         .commit = 298,
+                                         .round = 9,
+                                         .entries = entries,
+                                         .entry_count = 2};
+    struct buffer bytes = {0}, again = {0};
+    struct arena arena = {0};
+    size_t refused = 0;
+    raft_message_encode(&message, &bytes);
+    for (size_t bit = 0; bit < 8 * bytes.size; bit++) {
+        bytes.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        if (raft_message_decode(buffer_slice(&bytes), &arena, &back)) {
+            again.size = 0;
+            raft_message_encode(&back, &again);
+            assert_true(slice_equal(buffer_slice(&bytes), buffer_slice(&again)));
+        } else {
+            refused++;
+        }
+        bytes.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_true(refused > 0 && refused < 8 * bytes.size);
+    buffer_free(&again);
+    buffer_free(&bytes);
+    arena_free(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +175,7 @@ int main(void)
         cmocka_unit_test(entries_there_and_back),
         cmocka_unit_test(big_payloads_are_not_copied),
         cmocka_unit_test(what_encode_does_not_make_is_refused),
+        cmocka_unit_test(every_flipped_bit_is_refused_or_means_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
