@@ -32,7 +32,7 @@ for ((tries = 0; tries < 300; tries++)); do
 done
 [ "$tries" -lt 300 ] || { echo "compare: the nodes are not ready within 30 s" >&2; tail -n 3 "$work"/*.log >&2; exit 1; }
 leader=$(curl -fs localhost:7481/v1/cluster | sed 's/.*"leader":"n\([0-9]\)".*/\1/')
-status() { curl -fs localhost:1237$1/v3/maintenance/status -X POST -d '{}'; }
+status() { curl -fs localhost:1237"$1"/v3/maintenance/status -X POST -d '{}'; }
 etcd_leader=1
 for i in 1 2 3; do
     [ "$(status $i | sed 's/.*"member_id":"\([0-9]*\)".*/\1/')" = "$(status $i | sed 's/.*"leader":"\([0-9]*\)".*/\1/')" ] && etcd_leader=$i
@@ -53,12 +53,12 @@ measure() {
 }
 for ((round = 1; round <= rounds; round++)); do
     for clients in 1 64; do
-        measure coordd pairs $clients 748$leader leader
+        measure coordd pairs $clients 748"$leader" leader
         measure etcd pairs $clients 1237$etcd_leader leader
         measure coordd pairs $clients 7481,7482,7483 spread
         measure etcd pairs $clients 12371,12372,12373 spread
     done
-    measure coordd contended 64 748$leader leader
+    measure coordd contended 64 748"$leader" leader
     measure etcd contended 64 1237$etcd_leader leader
 done >"$work/results"
 
@@ -70,7 +70,7 @@ format='%-10s %7s %-6s %-6s %8s %8s %8s %8s\n'
 printf "$format" workload clients at system pairs/s p50-us p99-us CPU-s/1000
 sort -k1,4 -k5,5n "$work/results" | awk -v format="$format" '
     { key = $1 " " $2 " " $3; n[key, $4]++; line[key, $4, n[key, $4]] = $0; keys[key] }
-    function median(key, system, f) { split(line[key, system, int((n[key, system] + 1) / 2)], f, " "); return f[5] > 0 }
+    function median(key, kind, f) { split(line[key, kind, int((n[key, kind] + 1) / 2)], f, " "); return f[5] > 0 }
     END {
         for (key in keys) {
             median(key, "coordd", c)
