@@ -7,6 +7,7 @@
 #include "coordd/node_internal.h"
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coordd/log.h"
 #include <errno.h>
 
@@ -28,6 +29,14 @@ static void give_up(struct node *node)
 }
 
 /* --- the sender --- */
+
+/* The term in which this node may send snapshots; 0: none. A leader need not be in office for it: it may be
+ * the member that is behind who is missing to commit the first entry of the term. */
+static uint64_t sending_term(const struct node *node)
+{
+    if (MUTANT(73)) return node->office_term;
+    return node->status.role == RAFT_LEADER ? node->status.term : 0;
+}
 
 static void let_go(struct node *node)
 {
@@ -87,7 +96,7 @@ static bool send_chunk(struct node *node, const struct transfer *transfer)
 {
     struct snapshot *snapshot = node->catchup.snapshot;
     const struct snapshot_place *place = snapshot_place(snapshot);
-    struct wire_chunk wire = {.term = node->office_term,
+    struct wire_chunk wire = {.term = sending_term(node),
                               .index = place->index,
                               .log_term = place->term,
                               .number = transfer->sent,
@@ -116,7 +125,7 @@ void catchup_send(struct node *node)
 {
     struct catchup *catchup = &node->catchup;
     struct raft_peer_status peers[RAFT_MEMBERS_MAX];
-    size_t count = node->office_term ? raft_peers(node->raft, peers) : 0;
+    size_t count = sending_term(node) ? raft_peers(node->raft, peers) : 0;
     bool wanted = false;
     for (size_t i = 0; i < count; i++) {
         bool here = peers[i].heard_ms && node->now_ms - peers[i].heard_ms < node->settings.election_ms;
@@ -139,7 +148,7 @@ void catchup_send(struct node *node)
 void catchup_taken(struct node *node, uint64_t from, const struct wire_chunk_taken *taken)
 {
     struct catchup *catchup = &node->catchup;
-    if (!node->office_term || taken->term != node->office_term) return;
+    if (!taken->term || taken->term != sending_term(node)) return;
     if (taken->status == WIRE_HAS) {
         raft_snapshot_done(node->raft, from, taken->term, taken->index);
         return;

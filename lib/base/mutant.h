@@ -65,7 +65,8 @@
  * 65 a leader takes what it was sent twice for something new
  * 67 what a lease has left is counted from the last sending of the question
  * 70 a leader takes commands of sessions that are over
- * 72 commands that were sent are said to have changed nothing */
+ * 72 commands that were sent are said to have changed nothing
+ * 73 a leader sends snapshots only once it is in office */
 #ifndef COORDD_BASE_MUTANT_H
 #define COORDD_BASE_MUTANT_H
 
