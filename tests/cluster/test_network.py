@@ -345,9 +345,10 @@ def test_another_cluster_is_refused_and_told(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     with Cluster(tmp_path / "a", 3) as ours, Cluster(tmp_path / "b", 1) as other:
-        before = facts(ours)
-        victim = ours.followers()[0]
+        victim = "n1"  # as the node of the other cluster is called: another name would be refused at the start
         ours.kill9(victim)
+        ours.wait_leader()
+        before = facts(ours)
         stranger = ours.make(victim, "--initial-cluster", ",".join(f"{n}={ours.address(n)}" for n in ours.founders), data=other["n1"].data)
         other.stop("n1")
         stranger.launch()
