@@ -78,7 +78,7 @@ static struct sim_node *some_node(void)
     struct sim_node *up[NODES_MAX];
     size_t count = 0;
     for (size_t n = 1; n <= world.node_count; n++)
-        if (nodes[n].node && !nodes[n].dying) up[count++] = &nodes[n];
+        if (nodes[n].node) up[count++] = &nodes[n];
     return count ? up[draw(count)] : NULL;
 }
 
@@ -210,6 +210,8 @@ static void operate(struct client *client)
         world.counts[FAULT_CHANGE]++;
         snprintf(line, sizeof line, "name=%s", subject->name);
         ask(client, make_call("cluster.remove", line), 0, 0);
+        world.aimed = draw(3) == 0;
+        if (world.aimed) world.fault_at_ms = world.now_ms + draw(20);
     } else if (!subject->present && !world.lost_id) { /* a machine with an empty disk takes its place */
         world.counts[FAULT_CHANGE]++;
         subject->present = subject->joins = true;

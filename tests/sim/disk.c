@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SECTOR = 512, DISK_BYTES = 1 << 30 };
+enum { SECTOR = 512, DISK_BYTES = 1 << 30, ROT_BYTES_MIN = 4096, HUNG_MS = 10000 };
 
 static struct sim_file *find(const char *path)
 {
@@ -24,10 +24,21 @@ static struct sim_file *find(const char *path)
 /* Any step may be the last one. */
 static void maybe_crash(void)
 {
-    if (!sim_current->dying && !world.calm && chance(world.faults.crash)) {
+    if (!world.calm && chance(world.faults.crash)) {
         world.counts[FAULT_CRASH_IN_DISK]++;
         sim_die(DEATH_CRASH);
     }
+}
+
+/* A thread of the shipped program ends the process when the node stands still for so long (coordd/main.c). */
+static void hang(void)
+{
+    world.counts[FAULT_HUNG]++;
+    mark(MARK_DISK_HUNG);
+    sim_current->lag_ms += 5000 + draw(15000);
+    if (sim_current->lag_ms < HUNG_MS) return;
+    sim_current->lag_ms = HUNG_MS;
+    sim_die(DEATH_CRASH);
 }
 
 static bool full(void)
@@ -144,11 +155,7 @@ int disk_sync(int descriptor)
     if (!world.calm && chance(world.faults.slow)) {
         world.counts[FAULT_SLOW]++;
         sim_current->lag_ms += draw(3000);
-        if (draw(10) == 0) {
-            world.counts[FAULT_HUNG]++;
-            mark(MARK_DISK_HUNG);
-            sim_current->lag_ms += 5000 + draw(15000);
-        }
+        if (draw(10) == 0) hang();
     }
     forget_writes(file);
     maybe_crash();
@@ -243,19 +250,18 @@ void disk_wipe(struct sim_node *sim)
     for (size_t i = 0; i < FILES_MAX; i++) free_file(&sim->files[i]);
 }
 
-/* Only in a segment that is not the newest: damage at the very end cannot be told from a torn write, and is
- * not claimed to be survived when it comes by itself. */
+/* In the first half of what a segment holds: damage at the very end cannot be told from a torn write. */
 bool disk_rot(struct sim_node *sim)
 {
     struct sim_file *logs[FILES_MAX];
-    size_t count = 0, newest = 0;
+    size_t count = 0;
     for (size_t i = 0; i < FILES_MAX; i++)
         if (sim->files[i].linked && strstr(sim->files[i].path, ".log")) logs[count++] = &sim->files[i];
-    if (count < 2) return false;
-    for (size_t i = 1; i < count; i++)
-        if (strcmp(logs[i]->path, logs[newest]->path) > 0) newest = i;
-    logs[newest] = logs[count - 1];
-    struct sim_file *file = logs[draw(count - 1)];
-    file->data[draw(file->size)] ^= (uint8_t)(1 << draw(8));
+    if (!count) return false;
+    struct sim_file *file = logs[draw(count)];
+    size_t size = file->size;
+    while (size && !file->data[size - 1]) size--;
+    if (size < ROT_BYTES_MIN) return false;
+    file->data[draw(size / 2)] ^= (uint8_t)(1 << draw(8));
     return true;
 }

@@ -224,6 +224,16 @@ static void note_situations(struct sim_node *sim, const struct node *node)
     sim->seen_office = node->office_term;
 }
 
+static bool change_is_open(void)
+{
+    for (size_t n = 1; n <= world.node_count; n++) {
+        if (!nodes[n].node || !nodes[n].node->raft) continue;
+        struct raft_status status = raft_status(nodes[n].node->raft);
+        if (status.change_index > status.commit) return true;
+    }
+    return false;
+}
+
 void judge_node(struct sim_node *sim)
 {
     struct node *node = sim->node;
@@ -245,7 +255,7 @@ void judge_node(struct sim_node *sim)
     uint64_t first = sim->seen_applied + 1;
     if (first < node->view.first_index) {
         if (sim->seen_applied) mark(MARK_SNAPSHOT_INSTALLED);
-        if (sim->seen_applied && sim->seen_change > sim->seen_applied) mark(MARK_SNAPSHOT_DURING_CHANGE);
+        if (change_is_open()) mark(MARK_SNAPSHOT_DURING_CHANGE);
         first = node->view.first_index;
     }
     note_situations(sim, node);
