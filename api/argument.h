@@ -11,6 +11,7 @@ struct argument {
     struct setting setting;
     struct slice within;
     struct problem *problem;
+    const char *skipped; /* a member of the object that is no field; NULL: none */
 };
 
 /* Refuses with BAD_FIELD: always false. `what` completes the sentence that begins with the field's path. */

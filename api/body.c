@@ -1,7 +1,9 @@
 /* Jansson parses, this file walks the tables of the records beside the parsed tree. */
 #include "api/body.h"
 
+#include "base/base64.h"
 #include "base/check.h"
+#include "coord/operation.h"
 
 /* base/json.h has a json_null of its own; this file needs only jansson's json_is_null. */
 #define json_null jansson_null
@@ -150,9 +152,12 @@ static bool refuse_type(struct argument *argument, const struct field *field)
         [FIELD_TEXT] = "must be a string",
         [FIELD_NAME] = "must be a string",
         [FIELD_JSON] = "must be a JSON value",
+        [FIELD_BYTES] = "must be a string, or {\"base64\":\"...\"}",
         [FIELD_TEXTS] = "must be an array of strings",
         [FIELD_LEASES] = "must be an array of leases' ids",
         [FIELD_LIST] = "must be an array of objects",
+        [FIELD_OPERATIONS] = "must be an array of operations: [{\"op\":\"lock.release\",...}]",
+        [FIELD_RESULTS] = "cannot be given",
         [FIELD_RECORD] = "must be an object",
     };
     return argument_refuse(argument, slice_text(field->name), wanted[field->type]);
@@ -173,6 +178,41 @@ static bool set_object(struct argument *argument, const struct field *field, con
     return set_members(&nested, value) && argument_done(&nested);
 }
 
+static bool set_bytes(struct argument *argument, const struct field *field, const json_t *value)
+{
+    if (json_is_string(value)) return argument_text(argument, field, text_of(value));
+    const json_t *text =
+        json_is_object(value) && json_object_size(value) == 1 ? json_object_get(value, "base64") : NULL;
+    struct buffer bytes = {0};
+    if (!json_is_string(text) || !base64_decode(text_of(text), &bytes)) {
+        buffer_free(&bytes);
+        return refuse_type(argument, field);
+    }
+    bool done = setting_bytes(&argument->setting, field, buffer_slice(&bytes)) ||
+                argument_refuse_complaint(argument, field);
+    buffer_free(&bytes);
+    return done;
+}
+
+/* The member "op" says what the others are. */
+static bool set_operation(struct argument *argument, const struct field *field, const json_t *value,
+                          struct slice path)
+{
+    const json_t *name = json_object_get(value, "op");
+    if (!json_is_string(name)) return refuse_type(argument, field);
+    struct arena *arena = argument->setting.arena;
+    const struct operation *operation;
+    void *data = setting_operation(&argument->setting, field, text_of(name), &operation);
+    if (!data) return argument_refuse_complaint(argument, field);
+    struct argument nested = {
+        .setting = {.record = operation->args, .data = data, .arena = arena},
+        .within = arena_printf(arena, "%.*s.", SLICE_ARGS(path)),
+        .skipped = "op",
+        .problem = argument->problem,
+    };
+    return set_members(&nested, value) && argument_done(&nested);
+}
+
 static bool set_array(struct argument *argument, const struct field *field, const json_t *value)
 {
     if (!json_is_array(value)) return refuse_type(argument, field);
@@ -182,6 +222,10 @@ static bool set_array(struct argument *argument, const struct field *field, cons
             struct slice path = arena_printf(argument->setting.arena, "%.*s%s[%zu]",
                                              SLICE_ARGS(argument->within), field->name, i);
             if (!set_object(argument, field, item, path)) return false;
+        } else if (field->type == FIELD_OPERATIONS) {
+            struct slice path = arena_printf(argument->setting.arena, "%.*s%s[%zu]",
+                                             SLICE_ARGS(argument->within), field->name, i);
+            if (!set_operation(argument, field, item, path)) return false;
         } else if (!json_is_string(item)) {
             return refuse_type(argument, field);
         } else if (!setting_item(&argument->setting, field, text_of(item))) {
@@ -209,7 +253,9 @@ static bool set_string(struct argument *argument, const struct field *field, con
 static bool set_value(struct argument *argument, const struct field *field, const json_t *value)
 {
     if (field->type == FIELD_JSON) return set_json(argument, field, value);
-    if (field->type == FIELD_TEXTS || field->type == FIELD_LEASES || field->type == FIELD_LIST)
+    if (field->type == FIELD_BYTES) return set_bytes(argument, field, value);
+    if (field->type == FIELD_TEXTS || field->type == FIELD_LEASES || field->type == FIELD_LIST ||
+        field->type == FIELD_OPERATIONS)
         return set_array(argument, field, value);
     if (field->type == FIELD_RECORD)
         return set_object(
@@ -227,7 +273,9 @@ static bool set_members(struct argument *argument, const json_t *object)
 {
     json_t *walked = (json_t *)(uintptr_t)object;
     for (void *at = json_object_iter(walked); at; at = json_object_iter_next(walked, at)) {
-        const struct field *field = argument_field(argument, slice_text(json_object_iter_key(at)));
+        const char *name = json_object_iter_key(at);
+        if (argument->skipped && strcmp(name, argument->skipped) == 0) continue;
+        const struct field *field = argument_field(argument, slice_text(name));
         if (!field) return false;
         const json_t *value = json_object_iter_value(at);
         if (!json_is_null(value) && !set_value(argument, field, value)) return false;

@@ -89,13 +89,56 @@ static void duration_schema(struct json *json, const struct field *field)
 static void input_object(struct json *json, const struct record *record, const struct route *route);
 static void output_reference(struct json *json, const struct record *record);
 
+static void bytes_schema(struct json *json, const struct field *field)
+{
+    json_key(json, "oneOf");
+    json_open(json, '[');
+    json_open(json, '{');
+    text_member(json, "type", "string");
+    uint_member(json, "maxLength", field->max ? field->max : 255);
+    json_close(json, '}');
+    json_raw(json,
+             SLICE("{\"type\":\"object\",\"required\":[\"base64\"],\"additionalProperties\":false,"
+                   "\"properties\":{\"base64\":{\"type\":\"string\",\"contentEncoding\":\"base64\"}}}"));
+    if (field->flags & FIELD_NULL) json_raw(json, SLICE("{\"type\":\"null\"}"));
+    json_close(json, ']');
+}
+
+/* Any operation that clients may put into a transaction: "op" and its arguments. */
+static void operation_schema(struct json *json, const struct primitive *const *all)
+{
+    text_member(json, "type", "object");
+    json_key(json, "required");
+    json_raw(json, SLICE("[\"op\"]"));
+    json_key(json, "properties");
+    json_open(json, '{');
+    json_key(json, "op");
+    json_open(json, '{');
+    json_key(json, "enum");
+    json_open(json, '[');
+    for (; *all; all++)
+        for (size_t i = 0; i < (*all)->operation_count; i++)
+            if (operation_in_txn(&(*all)->operations[i]))
+                json_text(json, slice_text((*all)->operations[i].name));
+    json_close(json, ']');
+    json_close(json, '}');
+    json_close(json, '}');
+}
+
 static void items_schema(struct json *json, const struct field *field, bool input)
 {
     text_member(json, "type", "array");
     if (input) uint_member(json, "maxItems", field->max ? field->max : 1000);
     json_key(json, "items");
     json_open(json, '{');
-    if (field->type != FIELD_LIST) {
+    if (field->type == FIELD_OPERATIONS) {
+        operation_schema(json, field->among);
+    } else if (field->type == FIELD_RESULTS) {
+        json_raw(json, SLICE("\"type\":\"object\",\"required\":[\"op\",\"status\",\"code\",\"result\"],"
+                             "\"properties\":{\"op\":{\"type\":\"string\"},\"status\":{\"type\":\"integer\"},"
+                             "\"code\":{\"type\":\"string\"},\"result\":{\"type\":[\"object\",\"null\"]},"
+                             "\"detail\":{\"type\":\"string\"}}"));
+    } else if (field->type != FIELD_LIST) {
         text_member(json, "type", "string");
         if (field->type == FIELD_LEASES) text_member(json, "pattern", "^L[0-9a-f]+$");
     } else if (input) {
@@ -145,12 +188,17 @@ static void input_schema(struct json *json, const struct field *field)
     case FIELD_TEXTS:
     case FIELD_LEASES:
     case FIELD_LIST:
+    case FIELD_OPERATIONS:
         items_schema(json, field, true);
+        break;
+    case FIELD_BYTES:
+        bytes_schema(json, field);
         break;
     case FIELD_RECORD:
         input_object(json, field->record, NULL);
         break;
     case FIELD_JSON:
+    case FIELD_RESULTS:
     case FIELD_REMAINING:
         break;
     }
@@ -187,7 +235,12 @@ static void output_schema(struct json *json, const struct field *field)
     case FIELD_TEXTS:
     case FIELD_LEASES:
     case FIELD_LIST:
+    case FIELD_OPERATIONS:
+    case FIELD_RESULTS:
         items_schema(json, field, false);
+        break;
+    case FIELD_BYTES:
+        bytes_schema(json, field);
         break;
     case FIELD_RECORD:
         json_key(json, "oneOf");

@@ -236,6 +236,7 @@ void state_close(struct state *state)
     finish(&state->rows, false);
     if (state->rows.env) mdb_env_close(state->rows.env);
     buffer_free(&state->rows.scratch);
+    undo_free(&state->rows.undo);
     free(state);
 }
 

@@ -3,6 +3,7 @@
 #define COORDD_STORAGE_STATE_INTERNAL_H
 
 #include "base/buffer.h"
+#include "coord/undo.h"
 #include "storage/state.h"
 
 #include <lmdb.h>
@@ -17,6 +18,7 @@ struct rows {
     uint64_t digest;
     size_t dirty;
     struct buffer scratch;
+    struct undo undo;
 };
 
 /* The open write transaction; begins one when there is none. */

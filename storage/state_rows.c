@@ -41,10 +41,10 @@ void rows_put(struct rows *rows, struct slice key, struct slice value)
     struct slice old;
     uint8_t own_key[KEY_MAX];
     CHECK(key.size >= 1 && key.size <= KEY_MAX);
-    if (rows_get(rows, key, &old)) {
-        if (slice_equal(old, value)) return;
-        rows->digest -= row_hash(key, old);
-    }
+    bool present = rows_get(rows, key, &old);
+    if (present && slice_equal(old, value)) return;
+    undo_note(&rows->undo, key, present ? &old : NULL);
+    if (present) rows->digest -= row_hash(key, old);
     rows->digest += row_hash(key, value);
     rows->dirty += 1 + value.size / PAGE_BYTES;
     uint32_t crc = row_crc(key, value);
@@ -60,6 +60,7 @@ bool rows_delete(struct rows *rows, struct slice key)
 {
     struct slice old;
     if (!rows_get(rows, key, &old)) return false;
+    undo_note(&rows->undo, key, &old);
     rows->digest -= row_hash(key, old);
     rows->dirty++;
     MDB_val k = state_val(key);
@@ -93,6 +94,16 @@ bool rows_seek_back(struct rows *rows, struct slice before, struct slice *key, s
     if (error != MDB_NOTFOUND) state_must(error, "seek");
     error = mdb_cursor_get(rows->cursor, &k, &v, error == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
     return found(error, &k, &v, key, value);
+}
+
+void rows_try(struct rows *rows)
+{
+    undo_start(&rows->undo);
+}
+
+void rows_decide(struct rows *rows, bool keep)
+{
+    undo_finish(&rows->undo, rows, keep);
 }
 
 uint64_t rows_digest(const struct rows *rows)

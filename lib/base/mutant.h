@@ -66,7 +66,9 @@
  * 67 what a lease has left is counted from the last sending of the question
  * 70 a leader takes commands of sessions that are over
  * 72 commands that were sent are said to have changed nothing
- * 73 a leader sends snapshots only once it is in office */
+ * 73 a leader sends snapshots only once it is in office
+ * 74 a refusal is believed in a later term than the one it was given in
+ * 75 who does not vote knows for ever the leader it last heard */
 #ifndef COORDD_BASE_MUTANT_H
 #define COORDD_BASE_MUTANT_H
 

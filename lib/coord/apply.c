@@ -8,6 +8,7 @@ void apply_begin(struct apply *apply, struct rows *rows, struct arena *arena, ui
     *apply = (struct apply){.rows = rows, .arena = arena, .index = index, .term = term, .time_ms = time_ms};
     apply->answers_end = &apply->answers;
     apply->lease_changes_end = &apply->lease_changes;
+    apply->events_end = &apply->events;
 }
 
 static void add_answer(struct apply *apply, struct answer answer)

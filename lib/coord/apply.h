@@ -15,6 +15,7 @@ struct answer {
     const struct record *shape; /* of data; NULL: none */
     const void *data;
     struct slice detail; /* a sentence for people; empty: the outcome's title says it all */
+    bool replayed;       /* of an earlier request with the same Idempotency-Key */
 };
 
 /* What the leader's lease clock must know of an entry. */
@@ -33,9 +34,16 @@ struct apply {
     /* out, in order: */
     struct answer *answers, **answers_end;
     struct lease_change *lease_changes, **lease_changes_end;
-    bool settled;             /* internal: the own index was answered or waits */
-    uint64_t pulse_count;     /* internal: pulses wanted in this entry */
-    uint64_t lease_count;     /* leases begun in this entry */
+    struct event *events, **events_end; /* told in this entry (event.h) */
+    bool settled;                       /* internal: the own index was answered or waits */
+    uint64_t pulse_count;               /* internal: pulses wanted in this entry */
+    uint64_t lease_count;               /* leases begun in this entry */
+    uint64_t space_revision;            /* kv: the dense revision that this entry made; 0: none yet */
+    bool in_txn;                        /* within a transaction: nothing may wait */
+    struct {
+        struct slice lock; /* empty: none given */
+        uint64_t token;
+    } fence; /* Coord-Fence of the request: the lock's token was current when the entry was applied */
     struct renewal *renewals; /* RENEWAL */
     size_t renewal_count;
 };

@@ -1,6 +1,7 @@
 #include "coord/coord.h"
 
 #include "base/check.h"
+#include "coord/event.h"
 
 void command_encode(const struct command *command, struct buffer *out)
 {
@@ -30,6 +31,7 @@ void coord_apply(struct apply *apply, const struct command *command)
     apply->origin = command->origin;
     command->operation->apply(apply, command->args);
     CHECK(apply->settled);
+    events_keep(apply);
 }
 
 void coord_query(struct apply *apply, const struct operation *operation, const void *args)
@@ -43,4 +45,5 @@ void coord_check(struct rows *rows, struct arena *arena)
 {
     for (size_t p = 0; primitives[p]; p++)
         if (primitives[p]->check) primitives[p]->check(rows, arena);
+    events_check(rows, arena);
 }

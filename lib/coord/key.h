@@ -8,15 +8,26 @@
 #include "base/arena.h"
 
 enum key_kind {
-    KEY_LEASE = 'l',       /* lease                         -> lease_row */
-    KEY_ATTACHMENT = 'a',  /* lease, primitive code, what   -> empty */
-    KEY_SESSION = 's',     /* node id                       -> the node's session lease */
-    KEY_WAIT = 'w',        /* entry index                   -> primitive code, what */
-    KEY_PULSE = 'p',       /* entry index, number           -> primitive code, what */
-    KEY_LOCK = 'L',        /* name                          -> lock_row */
-    KEY_LOCK_HOLDER = 'H', /* name 0, token                -> holder_row */
-    KEY_LOCK_WAITER = 'W', /* name 0, place in the queue   -> waiter_row */
-    KEY_LOCK_KEPT = 'F',   /* entry index, name -> empty; alone -> how many there are */
+    KEY_LEASE = 'l',         /* lease                         -> lease_row */
+    KEY_ATTACHMENT = 'a',    /* lease, primitive code, what   -> empty */
+    KEY_SESSION = 's',       /* node id                       -> the node's session lease */
+    KEY_WAIT = 'w',          /* entry index                   -> primitive code, what */
+    KEY_PULSE = 'p',         /* entry index, number           -> primitive code, what */
+    KEY_LOCK = 'L',          /* name                          -> lock_row */
+    KEY_LOCK_HOLDER = 'H',   /* name 0, token                -> holder_row */
+    KEY_LOCK_WAITER = 'W',   /* name 0, place in the queue   -> waiter_row */
+    KEY_LOCK_KEPT = 'F',     /* entry index, name -> empty; alone -> how many there are */
+    KEY_EVENT = 'e',         /* entry index                   -> the events of that entry (event.h) */
+    KEY_ELECTION = 'E',      /* name                          -> election_row */
+    KEY_CANDIDATE = 'C',     /* name 0, place in the queue   -> candidate_row */
+    KEY_ELECTION_KEPT = 'G', /* entry index, name -> empty; alone -> how many there are */
+    KEY_KEY = 'k',           /* key                           -> kv_row: its newest version */
+    KEY_VERSION = 'v',       /* entry index, key              -> kv_version_row: a version, with the value */
+    KEY_SPACE = 'K',         /* nothing                       -> kv_space_row: the dense revision */
+    KEY_GUARD = 'g',         /* prefix of keys                -> guard_row: the lock that guards them */
+    KEY_RETRY = 'i',         /* Idempotency-Key               -> retry_row: what it asked, the first answer */
+    KEY_RETRY_AGE = 'I',  /* entry index                   -> Idempotency-Key; alone -> how many there are */
+    KEY_RETRY_WAIT = 'j', /* entry index of a request that waits -> its Idempotency-Key */
 };
 
 enum { KEY_SIZE_MAX = 511 };

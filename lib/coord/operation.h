@@ -17,14 +17,21 @@ enum operation_kind {
                           then `renewed` */
     OPERATION_CLUSTER, /* about the cluster itself: done by the leader's node, no apply (primitive/cluster.h)
                         */
+    OPERATION_STREAM,  /* a stream of events of the node that has the client (primitive/watch.h), no apply */
 };
 
 enum operation_flag {
     OPERATION_GROWS = 1, /* makes the state larger: refused with 507 when the disk is full */
     OPERATION_WAITS = 2, /* may be answered later; its arguments have a duration "wait" */
+    OPERATION_RAW = 4, /* the body of the request is its argument "value" as it is; a success is answered with
+                          its result's "value", unless JSON is asked for */
+    OPERATION_TXN = 8, /* has no path of its own, but may stand in a transaction */
 };
 
 struct apply;
+struct event;
+struct event_kind;
+struct watch_request;
 
 /* A lease that a renewal is about, and after the confirmed round whether it was extended. */
 struct renewal {
@@ -46,6 +53,11 @@ struct operation {
      * Neither writes. */
     void (*renews)(struct apply *apply, const void *args);
     void (*renewed)(struct apply *apply, const void *args, const struct renewal *renewals, size_t count);
+    /* QUERY: path of the object it reads, for long polls (since=): "/locks/{name}", or "/locks/{prefix}*" for
+     * all that begins so. Parts are arguments by name. NULL: no long poll. */
+    const char *object;
+    /* STREAM: which events, from which on. */
+    void (*watch)(struct arena *arena, const void *args, struct watch_request *request);
     const char *undo; /* name of the command (fields name, token of the result) that takes back a grant whose
                          answer could not be delivered */
     const char *about;
@@ -78,10 +90,30 @@ struct primitive {
      * may be NULL. */
     struct slice (*path)(struct apply *apply, struct slice what);
     uint64_t (*waiters)(struct apply *apply, struct slice what);
+    /* Kinds of events it tells (event.h); codes are for ever. */
+    const struct event_kind *events;
+    size_t event_count;
+    /* Completes an event that is read, where its row does not hold all of its data; may be NULL. */
+    void (*event_read)(struct rows *rows, struct arena *arena, struct event *event);
+    /* An event leaves the history: rows kept only for its sake can go. May be NULL. */
+    void (*event_gone)(struct apply *apply, const struct event *event);
     /* What pulse_want asked for: go on with `what`. */
     void (*pulse)(struct apply *apply, struct slice what);
     /* Aborts when the primitive's rows break an invariant. */
     void (*check)(struct rows *rows, struct arena *arena);
+};
+
+/* Items of FIELD_OPERATIONS and FIELD_RESULTS. */
+struct operation_item {
+    const struct operation *operation;
+    void *args;
+};
+struct operation_result {
+    const struct operation *operation;
+    enum outcome outcome;
+    const struct record *shape; /* operation->result, operation->refusal, or NULL: nothing */
+    const void *data;
+    struct slice detail;
 };
 
 /* All primitives, NULL-terminated: the one line to add for a new one (lib/coord/primitives.c). */
@@ -90,5 +122,22 @@ extern const struct primitive *const primitives[];
 const struct operation *operation_by_code(uint64_t code); /* NULL: unknown */
 const struct operation *operation_by_name(struct slice name);
 const struct primitive *primitive_by_code(uint8_t code);
+/* The one with that code or, when a name is given, that name, among NULL-terminated primitives. */
+static inline const struct operation *operation_among(const struct primitive *const *all, uint64_t code,
+                                                      const struct slice *name)
+{
+    for (; *all; all++)
+        for (size_t i = 0; i < (*all)->operation_count; i++) {
+            const struct operation *operation = &(*all)->operations[i];
+            if (name ? slice_is(*name, operation->name) : operation->code == code) return operation;
+        }
+    return NULL;
+}
+/* May clients have it done within a transaction? */
+static inline bool operation_in_txn(const struct operation *operation)
+{
+    bool kind = operation->kind == OPERATION_COMMAND || operation->kind == OPERATION_QUERY;
+    return kind && (operation->path || (operation->flags & OPERATION_TXN));
+}
 
 #endif

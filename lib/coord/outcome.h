@@ -30,6 +30,24 @@
     X(WAIT_BROKEN_OFF, 23, 409, "wait_broken_off", false, "the wait was broken off")                         \
     X(SESSION_OVER, 24, 503, "session_over", true,                                                           \
       "the node was cut off while the request waited; nothing was changed")                                  \
+    X(ELECTION_HELD, 25, 423, "election_held", false, "somebody else leads")                                 \
+    X(KEY_NOT_FOUND, 26, 404, "key_not_found", false, "no such key")                                         \
+    X(PRECONDITION_FAILED, 27, 412, "precondition_failed", false, "the condition does not hold")             \
+    X(GUARDED, 28, 428, "guarded", false, "the key is guarded by a lock: give its current fence")            \
+    X(REVISION_GONE, 29, 410, "revision_gone", false, "the history up to that revision is trimmed")          \
+    X(REVISION_AHEAD, 30, 422, "revision_ahead", false, "that revision is still to come")                    \
+    X(TOO_MANY_KEYS, 31, 422, "too_many_keys", false, "too many keys for one request")                       \
+    X(TXN_REFUSED, 32, 409, "txn_refused", false, "an operation was refused; nothing was changed")           \
+    X(RETRY_MISMATCH, 33, 422, "idempotency_key_reused", false,                                              \
+      "the Idempotency-Key belongs to another request")                                                      \
+    X(RETRY_IN_FLIGHT, 34, 409, "duplicate_in_flight", true,                                                 \
+      "a request with this Idempotency-Key is under way")                                                    \
+    X(RETRY_FULL, 35, 429, "too_many_idempotency_keys", true, "too many Idempotency-Keys are remembered")    \
+    X(LEASE_FULL, 36, 422, "lease_full", false, "too much hangs on the lease already")                       \
+    X(NOT_LEADER, 37, 409, "not_leader", false, "the token is not of the present term of office")            \
+    X(CANDIDATE_NOT_FOUND, 38, 404, "candidate_not_found", false, "no candidate of that name")               \
+    X(GUARD_NOT_FOUND, 39, 404, "guard_not_found", false, "no guard on that prefix")                         \
+    X(UNCHANGED, 40, 304, "unchanged", false, "nothing has changed")                                         \
     /* errors of the edge */                                                                                 \
     X(BAD_REQUEST, 100, 400, "bad_request", false, "the request is malformed")                               \
     X(BAD_JSON, 101, 400, "bad_json", false, "the body is not valid JSON")                                   \

@@ -1,7 +1,9 @@
 /* The codec of records: binary both ways, JSON out, deep copies. Setting fields from outside is setting.c. */
 #include "coord/record.h"
 
+#include "base/base64.h"
 #include "base/check.h"
+#include "coord/operation.h"
 
 static uint64_t number_at(const struct field *field, const void *data)
 {
@@ -43,6 +45,15 @@ static const char *item_at(const struct field *field, struct list list, size_t i
     return (const char *)list.items + i * field->record->size;
 }
 
+static size_t item_size(const struct field *field)
+{
+    if (field->type == FIELD_TEXTS) return sizeof(struct slice);
+    if (field->type == FIELD_LEASES) return sizeof(uint64_t);
+    if (field->type == FIELD_OPERATIONS) return sizeof(struct operation_item);
+    if (field->type == FIELD_RESULTS) return sizeof(struct operation_result);
+    return field->record->size;
+}
+
 static bool is_number(const struct field *field)
 {
     return field->type <= FIELD_CHOICE;
@@ -74,12 +85,24 @@ static void encode_nested(struct buffer *out, const struct record *record, const
     out->size += head.size;
 }
 
+static void encode_operation(const struct operation_item *item, struct buffer *out)
+{
+    struct buffer bytes = {0};
+    buffer_add_varint(&bytes, item->operation->code);
+    record_encode(item->operation->args, item->args, &bytes);
+    encode_sized(out, buffer_slice(&bytes));
+    buffer_free(&bytes);
+}
+
 static void encode_list(const struct field *field, struct list list, struct buffer *out)
 {
     for (size_t i = 0; i < list.count; i++) {
         if (field->type == FIELD_TEXTS) encode_sized(out, ((const struct slice *)list.items)[i]);
         if (field->type == FIELD_LEASES) buffer_add_varint(out, ((const uint64_t *)list.items)[i]);
         if (field->type == FIELD_LIST) encode_nested(out, field->record, item_at(field, list, i));
+        if (field->type == FIELD_OPERATIONS)
+            encode_operation(&((const struct operation_item *)list.items)[i], out);
+        CHECK(field->type != FIELD_RESULTS); /* they are answers, never rows or arguments */
     }
 }
 
@@ -140,13 +163,22 @@ static bool count_items(const struct field *field, struct slice from, size_t *co
     return true;
 }
 
+static bool decode_operation(const struct field *field, struct slice from, struct arena *arena,
+                             struct operation_item *item)
+{
+    uint64_t code;
+    if (!take_varint(&from, &code)) return false;
+    item->operation = operation_among(field->among, code, NULL);
+    if (!item->operation) return false;
+    item->args = arena_alloc(arena, item->operation->args->size);
+    return record_decode(item->operation->args, item->args, from, arena);
+}
+
 static bool decode_list(const struct field *field, struct slice from, struct arena *arena, struct list *list)
 {
     struct slice bytes;
-    if (!count_items(field, from, &list->count)) return false;
-    size_t size = field->type == FIELD_TEXTS    ? sizeof(struct slice)
-                  : field->type == FIELD_LEASES ? sizeof(uint64_t)
-                                                : field->record->size;
+    if (field->type == FIELD_RESULTS || !count_items(field, from, &list->count)) return false;
+    size_t size = item_size(field);
     char *items = arena_alloc(arena, list->count * size);
     list->items = items;
     for (size_t i = 0; i < list->count; i++) {
@@ -157,7 +189,10 @@ static bool decode_list(const struct field *field, struct slice from, struct are
         if (!take_sized(&from, &bytes)) return false;
         if (field->type == FIELD_TEXTS)
             ((struct slice *)list->items)[i] = bytes;
-        else if (!record_decode(field->record, items + i * size, bytes, arena))
+        else if (field->type == FIELD_OPERATIONS) {
+            if (!decode_operation(field, bytes, arena, &((struct operation_item *)list->items)[i]))
+                return false;
+        } else if (!record_decode(field->record, items + i * size, bytes, arena))
             return false;
     }
     return true;
@@ -246,6 +281,37 @@ static void json_number(const struct field *field, uint64_t number, struct json 
         json_uint(json, number);
 }
 
+static void json_result(const struct operation_result *result, struct json *json)
+{
+    const struct outcome_facts *facts = outcome_facts(result->outcome);
+    json_open(json, '{');
+    json_key(json, "op");
+    json_text(json, slice_text(result->operation->name));
+    json_key(json, "status");
+    json_uint(json, (uint64_t)facts->status);
+    json_key(json, "code");
+    json_text(json, slice_text(facts->code));
+    json_key(json, "result");
+    if (result->shape)
+        record_json(result->shape, result->data, json);
+    else
+        json_null(json);
+    if (result->detail.size) {
+        json_key(json, "detail");
+        json_text(json, result->detail);
+    }
+    json_close(json, '}');
+}
+
+static void json_operation(const struct operation_item *item, struct json *json)
+{
+    json_open(json, '{');
+    json_key(json, "op");
+    json_text(json, slice_text(item->operation->name));
+    record_json_members(item->operation->args, item->args, json);
+    json_close(json, '}');
+}
+
 static void json_list(const struct field *field, struct list list, struct json *json)
 {
     json_open(json, '[');
@@ -253,14 +319,31 @@ static void json_list(const struct field *field, struct list list, struct json *
         if (field->type == FIELD_TEXTS) json_text(json, ((const struct slice *)list.items)[i]);
         if (field->type == FIELD_LEASES) json_lease(json, ((const uint64_t *)list.items)[i]);
         if (field->type == FIELD_LIST) record_json(field->record, item_at(field, list, i), json);
+        if (field->type == FIELD_OPERATIONS)
+            json_operation(&((const struct operation_item *)list.items)[i], json);
+        if (field->type == FIELD_RESULTS)
+            json_result(&((const struct operation_result *)list.items)[i], json);
     }
     json_close(json, ']');
+}
+
+static void json_base64(struct slice bytes, struct json *json)
+{
+    struct buffer text = {0};
+    base64_encode(bytes, &text);
+    json_open(json, '{');
+    json_key(json, "base64");
+    json_text(json, buffer_slice(&text));
+    json_close(json, '}');
+    buffer_free(&text);
 }
 
 static void json_bytes(const struct field *field, struct slice bytes, struct json *json)
 {
     if (field->type == FIELD_JSON && bytes.size)
         json_raw(json, bytes);
+    else if (field->type == FIELD_BYTES && !utf8_valid(bytes))
+        json_base64(bytes, json);
     else if (bytes.size == 0 && (field->type == FIELD_JSON || (field->flags & FIELD_NULL)))
         json_null(json);
     else
@@ -305,14 +388,28 @@ struct copying {
 
 static void copy_fields(const struct record *record, void *data, const struct copying *copying);
 
+static const void *copy_of(const struct record *record, const void *data, const struct copying *copying)
+{
+    return record_copy(record, data, copying->arena, copying->remaining, copying->context);
+}
+
+static void copy_operation(struct operation_item *item, const struct copying *copying)
+{
+    item->args = (void *)(uintptr_t)copy_of(item->operation->args, item->args, copying);
+}
+
+static void copy_result(struct operation_result *result, const struct copying *copying)
+{
+    if (result->shape) result->data = copy_of(result->shape, result->data, copying);
+    result->detail = arena_copy(copying->arena, result->detail);
+}
+
 static void copy_list(const struct field *field, void *place, const struct copying *copying)
 {
     struct list list;
     memcpy(&list, place, sizeof list);
     if (!list.count) return;
-    size_t size = field->type == FIELD_TEXTS    ? sizeof(struct slice)
-                  : field->type == FIELD_LEASES ? sizeof(uint64_t)
-                                                : field->record->size;
+    size_t size = item_size(field);
     list.items = (void *)(uintptr_t)arena_copy(copying->arena, slice_of(list.items, list.count * size)).data;
     for (size_t i = 0; i < list.count; i++) {
         if (field->type == FIELD_LIST) copy_fields(field->record, (char *)list.items + i * size, copying);
@@ -320,6 +417,9 @@ static void copy_list(const struct field *field, void *place, const struct copyi
             struct slice *text = &((struct slice *)list.items)[i];
             *text = arena_copy(copying->arena, *text);
         }
+        if (field->type == FIELD_OPERATIONS)
+            copy_operation(&((struct operation_item *)list.items)[i], copying);
+        if (field->type == FIELD_RESULTS) copy_result(&((struct operation_result *)list.items)[i], copying);
     }
     memcpy(place, &list, sizeof list);
 }

@@ -33,10 +33,15 @@ enum field_type {
     FIELD_NAME, /* the same, at least 1 byte: what stands in a path */
     FIELD_JSON, /* the text of one JSON value; from a query parameter: that text as a JSON string; empty: null
                  */
+    FIELD_BYTES, /* any bytes. JSON: a string when they are UTF-8 without U+0000, else {"base64":"..."}; both
+                    are taken */
     /* struct list: */
-    FIELD_TEXTS,  /* items: struct slice */
-    FIELD_LEASES, /* items: uint64_t */
-    FIELD_LIST,   /* items: structs of `record` */
+    FIELD_TEXTS,      /* items: struct slice */
+    FIELD_LEASES,     /* items: uint64_t */
+    FIELD_LIST,       /* items: structs of `record` */
+    FIELD_OPERATIONS, /* items: struct operation_item (operation.h); JSON:
+                         {"op":"lock.release","name":"x",...} */
+    FIELD_RESULTS,    /* results only; items: struct operation_result (operation.h) */
     /* const void *: */
     FIELD_RECORD, /* a struct of `record`, or NULL */
 };
@@ -55,6 +60,8 @@ struct list {
 };
 
 struct record;
+struct primitive;
+struct operation;
 
 struct field {
     uint8_t number;
@@ -67,7 +74,8 @@ struct field {
     uint64_t initial;           /* numbers and choices: the value when not given */
     const char *const *choices; /* NULL-terminated */
     const struct record *record;
-    const char *about; /* one phrase for the OpenAPI document */
+    const struct primitive *const *among; /* OPERATIONS: of these primitives */
+    const char *about;                    /* one phrase for the OpenAPI document */
 };
 
 struct record {
@@ -115,11 +123,16 @@ bool setting_text(struct setting *setting, const struct field *field,
 bool setting_uint(struct setting *setting, const struct field *field,
                   uint64_t value); /* UINT, DURATION, TIME */
 bool setting_bool(struct setting *setting, const struct field *field, bool value);
+bool setting_bytes(struct setting *setting, const struct field *field, struct slice bytes);
 bool setting_json(struct setting *setting, const struct field *field, struct slice compact_json);
 /* TEXTS and LEASES: one call an item; LIST: each gives a zeroed struct to fill through a setting of its own,
  * NULL when there are too many. */
 bool setting_item(struct setting *setting, const struct field *field, struct slice text);
 void *setting_record(struct setting *setting, const struct field *field);
+/* OPERATIONS: adds one by its name; gives its zeroed arguments to fill through a setting of their own. NULL:
+ * there is no such, it may not stand there, or there are too many. */
+void *setting_operation(struct setting *setting, const struct field *field, struct slice name,
+                        const struct operation **operation);
 /* Fills in the initial values and refuses when a required field is missing. Call once, last (for every nested
  * setting too). */
 bool setting_done(struct setting *setting);

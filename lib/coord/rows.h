@@ -20,6 +20,11 @@ bool rows_seek(struct rows *rows, struct slice from, struct slice *key, struct s
 /* The last row whose key is < before; false when there is none. */
 bool rows_seek_back(struct rows *rows, struct slice before, struct slice *key, struct slice *value);
 
+/* Between rows_try and rows_decide every put and delete can be taken back: with keep false they all are. One
+ * at a time. */
+void rows_try(struct rows *rows);
+void rows_decide(struct rows *rows, bool keep);
+
 /* A digest of the multiset of rows: the sum modulo 2^64 of row_hash over all of them, kept up to date by put
  * and delete. Equal on all replicas that applied the same entries. */
 uint64_t rows_digest(const struct rows *rows);

@@ -3,6 +3,7 @@
 #include "coord/record.h"
 
 #include "base/check.h"
+#include "coord/operation.h"
 
 static const uint64_t uint_max = ((uint64_t)1 << 53) - 1;
 
@@ -120,6 +121,20 @@ static bool put_text(struct setting *setting, const struct field *field, struct 
     return once(setting, field);
 }
 
+bool setting_bytes(struct setting *setting, const struct field *field, struct slice bytes)
+{
+    size_t max = field->max ? (size_t)field->max : 255;
+    if (field->type != FIELD_BYTES) return complain(setting, field, "has the wrong type");
+    if (bytes.size < field->min || bytes.size > max) {
+        setting->complaint = arena_printf(setting->arena, "%s must be %zu to %zu bytes long", field->name,
+                                          (size_t)field->min, max);
+        return false;
+    }
+    bytes = arena_copy(setting->arena, bytes);
+    memcpy(place_of(setting, field), &bytes, sizeof bytes);
+    return once(setting, field);
+}
+
 static bool put_choice(struct setting *setting, const struct field *field, struct slice text)
 {
     struct buffer all = {0};
@@ -221,9 +236,13 @@ bool setting_text(struct setting *setting, const struct field *field, struct sli
         return put_text(setting, field, text);
     case FIELD_JSON:
         return put_text_as_json(setting, field, text);
+    case FIELD_BYTES:
+        return setting_bytes(setting, field, text);
     case FIELD_TEXTS:
     case FIELD_LEASES:
         return put_items(setting, field, text);
+    case FIELD_OPERATIONS:
+    case FIELD_RESULTS:
     case FIELD_REMAINING:
     case FIELD_LIST:
     case FIELD_RECORD:
@@ -269,6 +288,27 @@ bool setting_item(struct setting *setting, const struct field *field, struct sli
     uint64_t *item = grown(setting, field, sizeof *item);
     if (item) *item = lease;
     return item;
+}
+
+void *setting_operation(struct setting *setting, const struct field *field, struct slice name,
+                        const struct operation **operation)
+{
+    *operation = field->type == FIELD_OPERATIONS ? operation_among(field->among, 0, &name) : NULL;
+    if (field->type != FIELD_OPERATIONS) {
+        complain(setting, field, "is not a list of operations");
+    } else if (!*operation) {
+        setting->complaint = arena_printf(setting->arena, "%s: there is no operation \"%.*s\"", field->name,
+                                          (int)(name.size < 64 ? name.size : 64), (const char *)name.data);
+    } else if (!operation_in_txn(*operation)) {
+        setting->complaint = arena_printf(setting->arena, "%s: %s cannot stand in a transaction", field->name,
+                                          (*operation)->name);
+    } else {
+        struct operation_item *item = grown(setting, field, sizeof *item);
+        if (!item) return NULL;
+        *item = (struct operation_item){*operation, arena_alloc(setting->arena, (*operation)->args->size)};
+        return item->args;
+    }
+    return NULL;
 }
 
 void *setting_record(struct setting *setting, const struct field *field)

@@ -90,10 +90,11 @@ void raft_stand(struct raft *raft, bool transfer)
 
 void raft_campaign(struct raft *raft)
 {
+    bool may = raft_may_stand(raft);
     raft_reset_election(raft);
-    if (!raft_may_stand(raft)) return;
+    if (may || !MUTANT(75)) raft->leader = 0; /* whoever it is does not reach this node */
+    if (!may) return;
     raft->role = RAFT_PRE_CANDIDATE;
-    raft->leader = 0;
     ask_all(raft, RAFT_PRE_VOTE, raft->hard.term + 1, false);
     if (granted(raft) >= raft_quorum(raft)) raft_stand(raft, false);
 }

@@ -38,6 +38,16 @@ static struct slice draw_text(const struct field *field, struct arena *arena)
 }
 
 static bool draw_record(struct setting *setting, const struct known *known);
+static const struct operation *draw_operation(bool in_txn);
+
+/* An operation within a transaction. */
+static bool draw_inner(struct setting *setting, const struct field *field, const struct known *known)
+{
+    const struct operation *operation = draw_operation(true);
+    void *args = setting_operation(setting, field, slice_text(operation->name), &operation);
+    struct setting inner = {.record = operation->args, .data = args, .arena = setting->arena};
+    return args && draw_record(&inner, known);
+}
 
 static bool draw_field(struct setting *setting, const struct field *field, const struct known *known)
 {
@@ -76,7 +86,14 @@ static bool draw_field(struct setting *setting, const struct field *field, const
             if (!inner.data || !draw_record(&inner, known)) return false;
         }
         return true;
+    case FIELD_BYTES:
+        return setting_bytes(setting, field, draw_text(field, setting->arena));
+    case FIELD_OPERATIONS:
+        while (items--)
+            if (!draw_inner(setting, field, known)) return false;
+        return true;
     case FIELD_RECORD:
+    case FIELD_RESULTS:
     case FIELD_REMAINING:
         break;
     }
@@ -94,14 +111,17 @@ static bool draw_record(struct setting *setting, const struct known *known)
     return setting_done(setting);
 }
 
-static const struct operation *draw_operation(void)
+static const struct operation *draw_operation(bool in_txn)
 {
     const struct operation *drawn = NULL;
     uint64_t count = 0;
     for (size_t p = 0; primitives[p]; p++)
         for (size_t i = 0; i < primitives[p]->operation_count; i++) {
             const struct operation *operation = &primitives[p]->operations[i];
-            if (!operation->path || operation->kind == OPERATION_CLUSTER) continue;
+            bool inner = operation_in_txn(operation) && strcmp(operation->name, "txn") != 0;
+            bool outer = operation->path && operation->kind != OPERATION_CLUSTER &&
+                         operation->kind != OPERATION_STREAM;
+            if (in_txn ? !inner : !outer) continue;
             if (draw(++count) == 0) drawn = operation;
         }
     return drawn;
@@ -111,7 +131,7 @@ struct call *generator_call(const struct known *known)
 {
     for (int try = 0; try < TRIES; try++) {
         struct call *call = call_new();
-        call->operation = draw_operation();
+        call->operation = draw_operation(false);
         call->args = arena_alloc(&call->arena, call->operation->args->size);
         struct setting setting = {.record = call->operation->args, .data = call->args, .arena = &call->arena};
         if (draw_record(&setting, known)) {

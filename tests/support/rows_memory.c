@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "coord/undo.h"
 
 /* A sorted array. What a put or delete replaces is freed at the next one: slices handed out stay valid just
  * as long as they must, and a sanitizer sees who keeps one longer. */
@@ -15,6 +16,7 @@ struct rows {
     size_t count, capacity;
     uint64_t digest;
     uint8_t *doomed;
+    struct undo undo;
 };
 
 static struct slice key_of(const struct row *row)
@@ -55,6 +57,7 @@ void rows_memory_free(struct rows *rows)
 {
     for (size_t i = 0; i < rows->count; i++) free(rows->rows[i].bytes);
     free(rows->doomed);
+    undo_free(&rows->undo);
     free(rows->rows);
     free(rows);
 }
@@ -104,10 +107,14 @@ void rows_put(struct rows *rows, struct slice key, struct slice value)
     memcpy(row.bytes, key.data, key.size);
     if (value.size) memcpy(row.bytes + key.size, value.data, value.size);
     size_t place = place_of(rows, key_of(&row));
-    if (is_at(rows, place, key_of(&row)))
+    if (is_at(rows, place, key_of(&row))) {
+        struct slice old = value_of(&rows->rows[place]);
+        undo_note(&rows->undo, key_of(&row), &old);
         doom(rows, &rows->rows[place]);
-    else
+    } else {
+        undo_note(&rows->undo, key_of(&row), NULL);
         make_room(rows, place);
+    }
     rows->rows[place] = row;
     rows->digest += row_hash(key_of(&row), value_of(&row));
 }
@@ -116,6 +123,8 @@ bool rows_delete(struct rows *rows, struct slice key)
 {
     size_t place = place_of(rows, key);
     if (!is_at(rows, place, key)) return false;
+    struct slice old = value_of(&rows->rows[place]);
+    undo_note(&rows->undo, key, &old);
     doom(rows, &rows->rows[place]);
     rows->count--;
     memmove(rows->rows + place, rows->rows + place + 1, (rows->count - place) * sizeof *rows->rows);
@@ -139,6 +148,16 @@ bool rows_seek_back(struct rows *rows, struct slice before, struct slice *key, s
 {
     size_t place = place_of(rows, before);
     return place > 0 && give(rows, place - 1, key, value);
+}
+
+void rows_try(struct rows *rows)
+{
+    undo_start(&rows->undo);
+}
+
+void rows_decide(struct rows *rows, bool keep)
+{
+    undo_finish(&rows->undo, rows, keep);
 }
 
 uint64_t rows_digest(const struct rows *rows)

@@ -37,7 +37,7 @@ void lease_end(struct apply *apply, uint64_t lease, enum end_reason reason);
 /* Several as one: none of them is there any more when the first thing that hangs on any of them is told. */
 void lease_end_all(struct apply *apply, const uint64_t *leases, size_t count, enum end_reason reason);
 
-/* Hangs (primitive, what) on the lease; `what` is the primitive's own key for it, at most 300 bytes. */
+/* Hangs (primitive, what) on the lease; `what` is the primitive's own key for it, at most 490 bytes. */
 void lease_attach(struct apply *apply, uint64_t lease, uint8_t primitive, struct slice what);
 /* Takes it off; a LEASE_OWN or LEASE_DELAY lease with nothing left on it ends silently. */
 void lease_detach(struct apply *apply, uint64_t lease, uint8_t primitive, struct slice what);
