@@ -4,10 +4,13 @@
  * the lines that are expected, and an empty line. Lines with # are comments. Answers are printed as "INDEX
  * CODE JSON", what the lease clock would be told as "lease ...". Beside the operations: "expire LEASE...",
  * "cancel INDEX REASON", "pulse" (as long as one is wanted), "session NODE" (and its lease becomes the origin
- * of what follows), "origin none", "time +5s", "term N", "count" (rows). Every command goes through its
+ * of what follows), "origin none", "time +5s", "term N", "count" (rows but for the history's), "events
+ * [AFTER]" (of the entries after that one, else of the last command's entry). Every command goes through its
  * binary form, and every invariant is checked after it. With REWRITE=1 the file is written anew with what
  * came out: read it critically. */
 #include "coord/coord.h"
+#include "coord/event.h"
+#include "coord/key.h"
 #include "coord/primitive/lease.h"
 #include "tests/support/rows_memory.h"
 
@@ -217,6 +220,34 @@ static void run_cancel(struct script *script, struct slice line)
     run_command(script, operation_wait_cancel, &args, true);
 }
 
+static void print_events(struct script *script, uint64_t after)
+{
+    struct event *event;
+    while ((event = events_next(script->rows, &script->arena, after))) {
+        after = event->revision;
+        for (; event; event = event->next) {
+            buffer_printf(&script->out, "%llu %s %.*s ", (unsigned long long)event->revision,
+                          event->kind->name, SLICE_ARGS(event->path));
+            record_json(event->shape, event->data, &(struct json){&script->out, false});
+            buffer_add_byte(&script->out, '\n');
+        }
+    }
+}
+
+static void print_count(struct script *script)
+{
+    size_t count = rows_memory_count(script->rows);
+    struct slice key = {0}, value;
+    struct key from = key_of(KEY_EVENT);
+    while (rows_seek(script->rows, key_slice(&from), &key, &value) && key.data[0] == KEY_EVENT) {
+        count--;
+        from.size = 0;
+        key_bytes(&from, key);
+        key_byte(&from, 0);
+    }
+    buffer_printf(&script->out, "%zu rows\n", count);
+}
+
 static void run(struct script *script, struct slice line)
 {
     struct slice name = take_word(&line);
@@ -231,8 +262,11 @@ static void run(struct script *script, struct slice line)
     else if (slice_is(name, "term"))
         script->term = number(take_word(&line));
     else if (slice_is(name, "count"))
-        buffer_printf(&script->out, "%zu rows\n", rows_memory_count(script->rows));
-    else if (slice_is(name, "time")) {
+        print_count(script);
+    else if (slice_is(name, "events")) {
+        struct slice after = take_word(&line);
+        print_events(script, after.size ? number(after) : script->index - 1);
+    } else if (slice_is(name, "time")) {
         uint64_t ms = 0;
         duration_from_text(slice_skip(take_word(&line), 1), &ms);
         script->time_ms += ms;

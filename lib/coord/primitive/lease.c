@@ -27,6 +27,40 @@ static const struct field row_fields[] = {
 };
 static const struct record row_record = RECORD("lease_row", lease_row, row_fields);
 
+/* --- events --- */
+
+struct told {
+    uint64_t lease, ttl_ms, reason;
+    struct slice owner;
+};
+#define TOLD(member) .offset = offsetof(struct told, member), .name = #member
+static const struct field granted_fields[] = {
+    {.number = 1, .type = FIELD_LEASE, TOLD(lease), .about = "its id"},
+    {.number = 2, .type = FIELD_TEXT, TOLD(owner), .about = "as given"},
+    {.number = 3, .type = FIELD_UINT, TOLD(ttl_ms), .about = "as given"},
+};
+static const struct record granted_record = RECORD("lease_granted", told, granted_fields);
+static const struct field ended_fields[] = {
+    {.number = 1, .type = FIELD_LEASE, TOLD(lease), .about = "its id"},
+    {.number = 2, .type = FIELD_TEXT, TOLD(owner), .about = "as given"},
+    {.number = 4, .type = FIELD_CHOICE, TOLD(reason), .choices = end_reason_choices, .about = "why"},
+};
+static const struct record ended_record = RECORD("lease_ended", told, ended_fields);
+
+const struct event_kind lease_events[LEASE_EVENTS] = {
+    {LEASE_GRANTED, "granted", &granted_record, NULL},
+    {LEASE_ENDED, "ended", &ended_record, NULL},
+};
+
+static void tell(struct apply *apply, enum lease_event kind, const struct lease_row *row, uint64_t reason)
+{
+    if (row->kind != LEASE_NAMED) return;
+    struct told *told = arena_alloc(apply->arena, sizeof *told);
+    *told = (struct told){row->id, row->ttl_ms, reason, row->owner};
+    event_add(apply, &lease_primitive, kind,
+              arena_printf(apply->arena, "/leases/L%llx", (unsigned long long)row->id), told, 0);
+}
+
 /* --- rows --- */
 
 static struct key lease_key(uint64_t lease)
@@ -78,6 +112,7 @@ uint64_t lease_start(struct apply *apply, enum lease_kind kind, uint64_t ttl_ms,
                             .owner = owner,
                             .meta = meta};
     put_row(apply, &row);
+    tell(apply, LEASE_GRANTED, &row, 0);
     return row.id;
 }
 
@@ -121,7 +156,12 @@ static void tell_attachments(struct apply *apply, uint64_t lease, enum end_reaso
 
 void lease_end_all(struct apply *apply, const uint64_t *leases, size_t count, enum end_reason reason)
 {
-    for (size_t i = 0; i < count; i++) delete_row(apply, leases[i]);
+    for (size_t i = 0; i < count; i++) {
+        struct lease_row row;
+        CHECK(lease_get(apply, leases[i], &row));
+        delete_row(apply, leases[i]);
+        tell(apply, LEASE_ENDED, &row, reason);
+    }
     for (size_t i = 0; i < count; i++) tell_attachments(apply, leases[i], reason);
 }
 

@@ -3,6 +3,7 @@
 #define COORDD_COORD_PRIMITIVE_LEASE_H
 
 #include "coord/apply.h"
+#include "coord/event.h"
 
 enum {
     LEASE_TTL_MIN_MS = 500,
@@ -65,6 +66,10 @@ struct lease_session_result {
 };
 extern const struct operation *const operation_lease_expire, *const operation_lease_session;
 extern const struct primitive lease_primitive;
+
+/* Events of "/leases/L..": of leases that clients made by themselves. */
+enum lease_event { LEASE_GRANTED = 1, LEASE_ENDED = 2, LEASE_EVENTS = 2 };
+extern const struct event_kind lease_events[LEASE_EVENTS];
 
 extern const char *const lease_kind_choices[];
 void lease_check(struct rows *rows, struct arena *arena);

@@ -582,5 +582,7 @@ const struct primitive lease_primitive = {
     .code = 2,
     .operations = operations,
     .operation_count = sizeof operations / sizeof *operations,
+    .events = lease_events,
+    .event_count = LEASE_EVENTS,
     .check = lease_check,
 };

@@ -214,7 +214,10 @@ static bool serve_from_hold(struct lock *lock, const struct lock_request *reques
         lock->row.mode = holder->mode = request->mode;
         holder->permits = request->permits;
     }
-    if (reentrant || less) lock_put_holder(lock, holder);
+    if (reentrant || less) {
+        lock_put_holder(lock, holder);
+        lock_tell(lock, reentrant ? LOCK_COUNTED : LOCK_DOWNGRADED, holder);
+    }
     apply_answer(lock->apply, OUTCOME_OK, &lock_grant_record, lock_granted(lock, holder, 0));
     lock_advance(lock);
     return true;
@@ -358,6 +361,7 @@ static void release(struct apply *apply, const void *arguments)
     answer_release(&lock, args->token, holder.count - 1);
     if (--holder.count) {
         lock_put_holder(&lock, &holder);
+        lock_tell(&lock, LOCK_COUNTED, &holder);
     } else {
         lock_end_holder(&lock, &holder, END_RELEASED, slice_of(NULL, 0));
         lock_advance(&lock);
@@ -508,5 +512,7 @@ const struct primitive lock_primitive = {
     .pulse = lock_pulse,
     .path = lock_path,
     .waiters = lock_waiters,
+    .events = lock_events,
+    .event_count = LOCK_EVENTS,
     .check = lock_check,
 };

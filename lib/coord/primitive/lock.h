@@ -1,5 +1,6 @@
 /* Locks (api.md 3): what their files share. lock.c: commands and table; lock_queue.c: grants, ends, waits;
- * lock_operator.c: transfer and break; lock_row.c: rows; lock_view.c: queries and facts.
+ * lock_operator.c: transfer and break; lock_row.c: rows; lock_view.c: queries and facts; lock_event.c: what
+ * watches see.
  *
  * Rows:
  *     KEY_LOCK name                 -> lock_row
@@ -117,6 +118,24 @@ void lock_advance(struct lock *lock);
 void lock_lease_ended(struct apply *apply, uint64_t lease, struct slice what, enum end_reason reason);
 void lock_wait_ended(struct apply *apply, uint64_t index, struct slice what, enum end_reason reason);
 void lock_pulse(struct apply *apply, struct slice what);
+
+/* lock_event.c: every change of who holds a lock, and how, is one event of "/locks/NAME". The queue tells
+ * none. */
+enum lock_event {
+    LOCK_ACQUIRED = 1,
+    LOCK_DOWNGRADED = 2, /* in place: the same token, with less */
+    LOCK_COUNTED = 3,    /* taken again, or given back in part (reentrant) */
+    LOCK_DELAY_OVER = 4, /* the lock-delay */
+    LOCK_ENDED = 16      /* + enum end_reason */
+};
+enum { LOCK_EVENTS = 10 };
+extern const struct event_kind lock_events[LOCK_EVENTS];
+void lock_tell(struct lock *lock, enum lock_event kind,
+               const struct holder_row *holder); /* DELAY_OVER: NULL */
+void lock_tell_acquired(struct lock *lock, const struct holder_row *holder, uint64_t waited_ms,
+                        uint64_t replaces);
+void lock_tell_ended(struct lock *lock, const struct holder_row *holder, enum end_reason reason,
+                     struct slice detail);
 
 /* lock_operator.c */
 extern const struct record lock_transfer_record, lock_break_record, lock_broken_record;

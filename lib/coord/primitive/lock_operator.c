@@ -129,9 +129,9 @@ static void end_delay(struct lock *lock)
     uint64_t delay = lock->row.delay;
     lock->row.delay = 0;
     lock->changed = true;
-    if (delay)
-        lease_detach(lock->apply, delay, LOCK_CODE,
-                     lock_what(lock->apply, lock->name, 'd', slice_of(NULL, 0)));
+    if (!delay) return;
+    lease_detach(lock->apply, delay, LOCK_CODE, lock_what(lock->apply, lock->name, 'd', slice_of(NULL, 0)));
+    lock_tell(lock, LOCK_DELAY_OVER, NULL);
 }
 
 void lock_break(struct apply *apply, const void *arguments)

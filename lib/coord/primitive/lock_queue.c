@@ -59,9 +59,11 @@ void lock_grant(struct lock *lock, const struct lock_request *request)
     lock->row.used += holder.permits;
     lock_put_holder(lock, &holder);
     attach_holder(lock, &holder);
+    uint64_t waited_ms = request->since_ms ? apply->time_ms - request->since_ms : 0;
+    lock_tell_acquired(lock, &holder, waited_ms, request->upgrades);
     if (!request->answer_index) return;
     apply_answer_to(apply, request->answer_index, OUTCOME_CREATED, &lock_grant_record,
-                    lock_granted(lock, &holder, apply->time_ms - request->since_ms));
+                    lock_granted(lock, &holder, waited_ms));
 }
 
 void lock_enqueue(struct lock *lock, const struct lock_request *request)
@@ -135,6 +137,7 @@ void lock_end_holder(struct lock *lock, const struct holder_row *holder, enum en
     end_upgrade(lock, holder->token, reason);
     detach_holder(lock, holder);
     remember(lock, holder, reason, detail);
+    lock_tell_ended(lock, holder, reason, detail);
     if (reason == END_EXPIRED && holder->delay_ms) begin_delay(lock, holder->delay_ms);
 }
 
@@ -200,6 +203,7 @@ void lock_lease_ended(struct apply *apply, uint64_t lease, struct slice what, en
         CHECK(lock.row.delay == lease);
         lock.row.delay = 0;
         lock.changed = true;
+        lock_tell(&lock, LOCK_DELAY_OVER, NULL);
     } else if (kind == 'h') {
         CHECK(take_u64be(&rest, &token) && lock_holder(&lock, token, &holder));
         lock_end_holder(&lock, &holder, reason, slice_of(NULL, 0));
