@@ -1,10 +1,11 @@
 /* The primitives of this build: one line each. */
 #include "coord/operation.h"
 #include "coord/primitive/cluster.h"
+#include "coord/primitive/election.h"
 #include "coord/primitive/lease.h"
 #include "coord/primitive/lock.h"
 #include "coord/wait.h"
 
 const struct primitive *const primitives[] = {
-    &wait_primitive, &lease_primitive, &lock_primitive, &cluster_primitive, NULL,
+    &wait_primitive, &lease_primitive, &lock_primitive, &cluster_primitive, &election_primitive, NULL,
 };
