@@ -339,8 +339,9 @@ static void answer_release(struct lock *lock, uint64_t token, uint64_t count)
  * it. */
 static bool was_released(const struct lock *lock, uint64_t token)
 {
-    const struct lock_past *pasts = lock->row.history.items;
-    for (size_t i = 0; i < lock->row.history.count; i++)
+    struct list history = lock_history(lock);
+    const struct lock_past *pasts = history.items;
+    for (size_t i = 0; i < history.count; i++)
         if (pasts[i].token == token && pasts[i].reason == END_RELEASED) return true;
     return false;
 }

@@ -48,12 +48,12 @@ struct lock_row {
     uint64_t limit; /* of the semaphore in use; 0: none is */
     uint64_t used;  /* permits */
     uint64_t holders, waiters;
-    uint64_t token;      /* the highest ever granted */
-    uint64_t revision;   /* index of the last change */
-    uint64_t delay;      /* the lease that keeps it free of new holders; 0: none */
-    uint64_t kept_index; /* of its KEY_LOCK_KEPT row */
-    bool pulse;          /* a pulse is wanted */
-    struct list history; /* struct lock_past, newest first */
+    uint64_t token;       /* the highest ever granted */
+    uint64_t revision;    /* index of the last change */
+    uint64_t delay;       /* the lease that keeps it free of new holders; 0: none */
+    uint64_t kept_index;  /* of its KEY_LOCK_KEPT row */
+    bool pulse;           /* a pulse is wanted */
+    struct slice history; /* the last holders, encoded: lock_history */
 };
 
 /* What a request asks for; also what a waiter row keeps. */
@@ -86,6 +86,8 @@ struct lock {
 /* lock_row.c */
 void lock_load(struct lock *lock, struct apply *apply, struct slice name);
 void lock_save(struct lock *lock); /* when it changed: the revision becomes the entry's index */
+void lock_remember(struct lock *lock, const struct lock_past *past);
+struct list lock_history(const struct lock *lock); /* struct lock_past, newest first */
 bool lock_holder(struct lock *lock, uint64_t token, struct holder_row *holder);
 bool lock_next_holder(struct lock *lock, uint64_t after_token, struct holder_row *holder);
 void lock_put_holder(struct lock *lock, const struct holder_row *holder);

@@ -93,12 +93,8 @@ void lock_dequeue(struct lock *lock, const struct lock_request *waiter)
 static void remember(struct lock *lock, const struct holder_row *holder, enum end_reason reason,
                      struct slice detail)
 {
-    struct lock_past *past = arena_alloc(lock->apply->arena, LOCK_HISTORY * sizeof *past);
-    size_t kept = lock->row.history.count < LOCK_HISTORY ? lock->row.history.count : LOCK_HISTORY - 1;
-    if (kept) memcpy(past + 1, lock->row.history.items, kept * sizeof *past);
-    past[0] = (struct lock_past){holder->token, holder->mode, holder->since_ms, lock->apply->time_ms, reason,
-                                 holder->owner, detail};
-    lock->row.history = (struct list){past, kept + 1};
+    lock_remember(lock, &(struct lock_past){holder->token, holder->mode, holder->since_ms,
+                                            lock->apply->time_ms, reason, holder->owner, detail});
 }
 
 /* A wait to upgrade this hold has lost its ground. */

@@ -20,17 +20,12 @@ static const struct record past_record = RECORD("lock_past", lock_past, past_fie
 
 #define ROW(member) .offset = offsetof(struct lock_row, member), .name = #member
 static const struct field row_fields[] = {
-    {.number = 1, .type = FIELD_UINT, ROW(mode)},
-    {.number = 2, .type = FIELD_UINT, ROW(limit)},
-    {.number = 3, .type = FIELD_UINT, ROW(used)},
-    {.number = 4, .type = FIELD_UINT, ROW(holders)},
-    {.number = 5, .type = FIELD_UINT, ROW(waiters)},
-    {.number = 6, .type = FIELD_UINT, ROW(token)},
-    {.number = 7, .type = FIELD_UINT, ROW(revision)},
-    {.number = 8, .type = FIELD_UINT, ROW(delay)},
-    {.number = 9, .type = FIELD_UINT, ROW(kept_index)},
-    {.number = 10, .type = FIELD_BOOL, ROW(pulse)},
-    {.number = 11, .type = FIELD_LIST, ROW(history), .record = &past_record},
+    {.number = 1, .type = FIELD_UINT, ROW(mode)},       {.number = 2, .type = FIELD_UINT, ROW(limit)},
+    {.number = 3, .type = FIELD_UINT, ROW(used)},       {.number = 4, .type = FIELD_UINT, ROW(holders)},
+    {.number = 5, .type = FIELD_UINT, ROW(waiters)},    {.number = 6, .type = FIELD_UINT, ROW(token)},
+    {.number = 7, .type = FIELD_UINT, ROW(revision)},   {.number = 8, .type = FIELD_UINT, ROW(delay)},
+    {.number = 9, .type = FIELD_UINT, ROW(kept_index)}, {.number = 10, .type = FIELD_BOOL, ROW(pulse)},
+    {.number = 11, .type = FIELD_BYTES, ROW(history)},
 };
 static const struct record row_record = RECORD("lock_row", lock_row, row_fields);
 
@@ -162,6 +157,43 @@ void lock_save(struct lock *lock)
     struct key key = lock_key(lock->name);
     row_put(lock->apply, key_slice(&key), &row_record, row);
     if (is_idle(row)) forget_surplus(lock->apply, kept_count(lock->apply));
+}
+
+/* --- history: varint size + record for each, newest first; few who load a lock want to see it --- */
+
+static struct slice take_past(struct slice *history)
+{
+    uint64_t size;
+    struct slice past;
+    CHECK(take_varint(history, &size) && take_bytes(history, (size_t)size, &past));
+    return past;
+}
+
+void lock_remember(struct lock *lock, const struct lock_past *past)
+{
+    struct buffer record = {0}, history = {0};
+    struct slice rest = lock->row.history;
+    record_encode(&past_record, past, &record);
+    buffer_add_varint(&history, record.size);
+    buffer_add_slice(&history, buffer_slice(&record));
+    for (size_t kept = 1; kept < LOCK_HISTORY && rest.size; kept++) take_past(&rest);
+    buffer_add(&history, lock->row.history.data, lock->row.history.size - rest.size);
+    lock->row.history = arena_copy(lock->apply->arena, buffer_slice(&history));
+    lock->changed = true;
+    buffer_free(&record);
+    buffer_free(&history);
+}
+
+struct list lock_history(const struct lock *lock)
+{
+    struct arena *arena = lock->apply->arena;
+    struct lock_past *pasts = arena_alloc(arena, LOCK_HISTORY * sizeof *pasts);
+    struct list list = {.items = pasts};
+    for (struct slice rest = lock->row.history; rest.size; list.count++) {
+        CHECK(list.count < LOCK_HISTORY);
+        CHECK(record_decode(&past_record, &pasts[list.count], take_past(&rest), arena));
+    }
+    return list;
 }
 
 /* --- holders --- */
@@ -372,7 +404,7 @@ void lock_check(struct rows *rows, struct arena *arena)
         key_bytes(&from, key);
         key_byte(&from, 0);
         lock_load(&lock, &apply, slice_skip(key, 1));
-        CHECK(lock.row.history.count <= LOCK_HISTORY);
+        lock_history(&lock);
         check_holders(&lock);
         check_waiters(&lock);
         count++;

@@ -331,9 +331,9 @@ static struct list view_waiters(struct lock *lock)
 
 static struct list view_history(struct lock *lock)
 {
-    struct list list = {.count = lock->row.history.count};
+    struct list list = lock_history(lock);
     struct past_view *views = arena_alloc(lock->apply->arena, list.count * sizeof *views);
-    const struct lock_past *pasts = lock->row.history.items;
+    const struct lock_past *pasts = list.items;
     for (size_t i = 0; i < list.count; i++)
         views[i] = (struct past_view){pasts[i].owner,    pasts[i].detail,   pasts[i].token, pasts[i].mode,
                                       pasts[i].since_ms, pasts[i].ended_ms, pasts[i].reason};
