@@ -21,9 +21,10 @@ enum key_kind {
     KEY_ELECTION = 'E',      /* name                          -> election_row */
     KEY_CANDIDATE = 'C',     /* name 0, place in the queue   -> candidate_row */
     KEY_ELECTION_KEPT = 'G', /* entry index, name -> empty; alone -> how many there are */
-    KEY_KEY = 'k',           /* key                           -> kv_row: its newest version */
-    KEY_VERSION = 'v',       /* entry index, key              -> kv_version_row: a version, with the value */
-    KEY_SPACE = 'K',         /* nothing                       -> kv_space_row: the dense revision */
+    KEY_KEY = 'k',           /* key                           -> kv_version: its newest, without the value */
+    KEY_VERSION = 'v',       /* entry index, key              -> kv_version: with the value */
+    KEY_SPACE = 'K',         /* nothing                       -> kv_space: the dense revision */
+    KEY_LEASE_KEYS = 'n',    /* lease                         -> how many keys hang on it, if more than one */
     KEY_GUARD = 'g',         /* prefix of keys                -> guard_row: the lock that guards them */
     KEY_RETRY = 'i',         /* Idempotency-Key               -> retry_row: what it asked, the first answer */
     KEY_RETRY_AGE = 'I',  /* entry index                   -> Idempotency-Key; alone -> how many there are */
