@@ -28,7 +28,7 @@ static void take_record(struct node *node, uint64_t from, enum wire_kind kind, c
         proposals_refused(node, data);
         break;
     case WIRE_SESSION:
-        office_session(node, from, data);
+        proposals_session(node, from, data);
         break;
     case WIRE_ASK:
         asks_receive(node, from, data);

@@ -62,6 +62,7 @@ struct proposal {
 
 struct stream { /* the leader's view of a node's */
     uint64_t node, session, next;
+    uint64_t nonce, opens_at; /* the entry that opens the session asked for under that nonce */
 };
 
 struct proposals {
@@ -86,6 +87,7 @@ void proposals_refuse(struct node *node, enum outcome outcome, const char *detai
 void proposals_forget_sent(struct node *node); /* their fate cannot be seen any more */
 bool proposals_idle(const struct node *node);  /* nothing to send, or nobody to send it to */
 uint64_t proposals_next_ms(const struct node *node);
+void proposals_session(struct node *node, uint64_t from, const struct wire_session *session);
 void proposals_receive(struct node *node, uint64_t from, const struct wire_propose *propose);
 void proposals_expected(struct node *node, const struct wire_expect *expect);
 void proposals_refused(struct node *node, const struct wire_refuse *refuse);
@@ -283,7 +285,6 @@ void duties_compare(struct node *node, const struct digest_args *args);
 
 /* office.c */
 void office_follow(struct node *node); /* takes or leaves office as the core says */
-void office_session(struct node *node, uint64_t from, const struct wire_session *session);
 
 /* gather.c */
 void gather_frames(struct node *node, const struct peer_frame *frames);

@@ -50,6 +50,7 @@ static void follow(struct node *node)
 {
     if (MUTANT(63)) proposals_term_applied(node, UINT64_MAX);
     node->leader_seen = node->status.leader;
+    node->session_asked_ms = 0;
     node->term_seen = node->status.term;
     asks_begin_anew(node);
     if (!node->status.leader)
@@ -74,12 +75,4 @@ void office_follow(struct node *node)
         node->unable_since_ms = 0;
     else if (!node->unable_since_ms)
         node->unable_since_ms = node->now_ms;
-}
-
-/* Another node's process asks for its session. */
-void office_session(struct node *node, uint64_t from, const struct wire_session *session)
-{
-    struct lease_session_args args = {from, session->nonce, SESSION_TTL_MS};
-    if (node->office_term && raft_config_member(raft_config_in_force(node->raft), from))
-        node_propose(node, operation_lease_session, &args, 0, 0);
 }

@@ -293,6 +293,29 @@ static void expect(struct node *node, const struct stream *stream)
     node_tell(node, stream->node, WIRE_EXPECT, &expect);
 }
 
+static bool session_lives(struct node *node, uint64_t opened_at)
+{
+    struct lease_row row;
+    uint64_t session = opened_at << LEASE_ENTRY_BITS;
+    bool lives = lease_next(node->rows, &node->arena, session - 1, &row) && row.id == session;
+    arena_reset(&node->arena);
+    return lives;
+}
+
+/* Another node's process asks for its session; again when the entry that opens it takes long to get there.
+ * One more would end the session under which it sends by then. */
+void proposals_session(struct node *node, uint64_t from, const struct wire_session *session)
+{
+    struct stream *stream = node->office_term ? stream_of(node, from) : NULL;
+    if (!stream) return;
+    bool asked = stream->opens_at && stream->nonce == session->nonce;
+    if (asked && (stream->opens_at > node->applied || session_lives(node, stream->opens_at)) && !MUTANT(76))
+        return;
+    struct lease_session_args args = {from, session->nonce, SESSION_TTL_MS};
+    stream->nonce = session->nonce;
+    stream->opens_at = node_propose(node, operation_lease_session, &args, 0, 0);
+}
+
 static bool propose_for(struct node *node, const struct stream *stream, const struct wire_proposal *item)
 {
     const struct operation *operation = operation_by_code(item->code);
@@ -300,7 +323,7 @@ static bool propose_for(struct node *node, const struct stream *stream, const st
     void *args = arena_alloc(&node->turn, operation->args->size);
     if (!record_decode(operation->args, args, item->args, &node->turn)) return false;
     if (no_room(node, operation)) {
-        struct wire_refuse refuse = {stream->session, item->number, OUTCOME_STORAGE_FULL};
+        struct wire_refuse refuse = {stream->session, item->number, OUTCOME_STORAGE_FULL, node->office_term};
         node_tell(node, stream->node, WIRE_REFUSE, &refuse);
         return true;
     }
@@ -354,5 +377,6 @@ void proposals_refused(struct node *node, const struct wire_refuse *refuse)
 {
     struct proposal *proposal = map_get(&node->proposals.by_number, refuse->number);
     if (!proposal || proposal->session != refuse->session || refuse->outcome != OUTCOME_STORAGE_FULL) return;
+    if (proposal->term != refuse->term && !MUTANT(74)) return;
     end(node, proposal, OUTCOME_STORAGE_FULL, "make room on the disk of the leader; no restart is needed");
 }

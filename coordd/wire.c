@@ -39,6 +39,7 @@ static const struct field refuse_fields[] = {
     FIELD(1, wire_refuse, LEASE, session),
     FIELD(2, wire_refuse, UINT, number),
     FIELD(3, wire_refuse, UINT, outcome),
+    FIELD(4, wire_refuse, UINT, term),
 };
 static const struct record refuse_record = RECORD("wire_refuse", wire_refuse, refuse_fields);
 

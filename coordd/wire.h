@@ -41,6 +41,7 @@ struct wire_expect {
 
 struct wire_refuse {
     uint64_t session, number, outcome;
+    uint64_t term; /* in which it was proposed: in another one the command may have gone again since */
 };
 
 struct wire_session {

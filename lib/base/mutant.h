@@ -68,7 +68,8 @@
  * 72 commands that were sent are said to have changed nothing
  * 73 a leader sends snapshots only once it is in office
  * 74 a refusal is believed in a later term than the one it was given in
- * 75 who does not vote knows for ever the leader it last heard */
+ * 75 who does not vote knows for ever the leader it last heard
+ * 76 asked twice for a session, a leader opens two */
 #ifndef COORDD_BASE_MUTANT_H
 #define COORDD_BASE_MUTANT_H
 

@@ -210,6 +210,7 @@ static void operate(struct client *client)
         world.counts[FAULT_CHANGE]++;
         snprintf(line, sizeof line, "name=%s", subject->name);
         ask(client, make_call("cluster.remove", line), 0, 0);
+        world.removed_ms = world.now_ms;
         world.aimed = draw(3) == 0;
         if (world.aimed) world.fault_at_ms = world.now_ms + draw(20);
     } else if (!subject->present && !world.lost_id) { /* a machine with an empty disk takes its place */
@@ -274,6 +275,9 @@ uint64_t clients_next_ms(void)
 static void leave(struct client *client)
 {
     struct call *call = client->call;
+    if (world.answers_from_ms && client->sent_ms >= world.answers_from_ms && sim_is_member(client->at) &&
+        world.now_ms >= client->sent_ms + call->wait_ms + PATIENCE_MS)
+        sim_fail("request %llu got no answer in the calm", (unsigned long long)call->number);
     sim_trace("c%u leaves (%llu)", client->number, (unsigned long long)call->number);
     world.counts[FAULT_LEFT]++;
     mark(MARK_CLIENT_LEFT);

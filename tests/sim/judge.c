@@ -215,6 +215,8 @@ static void note_situations(struct sim_node *sim, const struct node *node)
     if (node->output.truncates && node->output.entry_count) mark(MARK_LOG_SUFFIX_REPLACED);
     if (sim->seen_expiring && sim->seen_office && !node->office_term) mark(MARK_EXPIRY_ABORTED);
     if (sim->seen_session && !node->session) mark(MARK_SESSION_LOST);
+    if (sim->seen_session != node->session)
+        sim_trace("%s: session L%llx", sim->name, (unsigned long long)node->session);
     for (const struct ask *ask = node->asks.first; ask; ask = ask->next)
         if (ask->kind == ASK_UNRESOLVED) mark(MARK_ANSWER_ASKED_FOR_LEASE);
     const struct proposal *queued = node->proposals.queued.next;

@@ -29,10 +29,12 @@ struct faults {                      /* of this seed; chances are in 10,000 */
 struct world {
     uint64_t seed, random, now_ms;
     struct faults faults;
-    bool calm;  /* the liveness phase: no faults any more */
-    bool aimed; /* the next fault is to hit a change of the members under way */
+    bool calm;                /* the liveness phase: no faults any more */
+    uint64_t answers_from_ms; /* what is asked from then on must be answered */
+    bool aimed;               /* the next fault is to hit a change of the members under way */
     bool disk_lost;
-    uint64_t lost_id; /* a member that is to be removed before any other */
+    uint64_t lost_id;    /* a member that is to be removed before any other */
+    uint64_t removed_ms; /* when a removal was last asked for */
     unsigned lost_number;
     size_t founders, node_count, client_count;
     uint64_t fault_at_ms;
@@ -194,6 +196,8 @@ extern struct sim_node *sim_current;
 enum death { DEATH_NONE, DEATH_CRASH, DEATH_FATAL, DEATH_EXIT };
 _Noreturn void sim_die(enum death how);
 uint64_t sim_local_ms(const struct sim_node *sim); /* true time within its turn */
+
+bool sim_is_member(const struct sim_node *sim); /* as the leader has it */
 
 void network_step(void); /* delivers what is due */
 uint64_t network_next_ms(void);
