@@ -5,7 +5,7 @@
 
 #include "api/argument.h"
 
-enum { BODY_MAX = 1024 * 1024, BODY_DEPTH_MAX = 32 };
+enum { BODY_MAX = 1536 * 1024, BODY_DEPTH_MAX = 32 };
 
 /* Before the first parse, while there is one thread: seeds the hash of the JSON library. */
 void body_init(void);

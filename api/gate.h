@@ -13,6 +13,8 @@ struct request_head {
     struct slice host;           /* data NULL: none sent */
     struct slice origin, site;   /* Origin, Sec-Fetch-Site; empty: none */
     struct slice accept;
+    struct slice if_match, if_none_match, retry_key /* Idempotency-Key */, fence /* Coord-Fence */;
+    bool repeated;       /* one of those came twice */
     size_t header_bytes; /* names and values of all headers */
     int version;         /* 0x101 is HTTP/1.1 */
     bool nameless;       /* a header without a name: a folded line */

@@ -1,11 +1,35 @@
 #include "api/http.h"
 
 #include "api/argument.h"
+#include "api/condition.h"
 #include "api/query.h"
 
 static struct slice slice_of_iovec(h2o_iovec_t iovec)
 {
     return slice_of(iovec.base, iovec.len);
+}
+
+static bool read_condition(const h2o_header_t *header, struct request_head *head)
+{
+    static const struct {
+        h2o_iovec_t name;
+        size_t offset;
+    } conditions[] = {
+        {{H2O_STRLIT("if-match")}, offsetof(struct request_head, if_match)},
+        {{H2O_STRLIT("if-none-match")}, offsetof(struct request_head, if_none_match)},
+        {{H2O_STRLIT("idempotency-key")}, offsetof(struct request_head, retry_key)},
+        {{H2O_STRLIT("coord-fence")}, offsetof(struct request_head, fence)},
+    };
+    for (size_t i = 0; i < sizeof conditions / sizeof *conditions; i++) {
+        if (!h2o_memis(header->name->base, header->name->len, conditions[i].name.base,
+                       conditions[i].name.len))
+            continue;
+        struct slice *value = (struct slice *)(void *)((char *)head + conditions[i].offset);
+        head->repeated |= value->data != NULL;
+        *value = slice_of_iovec(header->value);
+        return true;
+    }
+    return false;
 }
 
 static void read_header(const h2o_header_t *header, struct request_head *head)
@@ -15,6 +39,8 @@ static void read_header(const h2o_header_t *header, struct request_head *head)
     head->nameless |= name->len == 0;
     if (name == &H2O_TOKEN_ACCEPT->buf)
         head->accept = slice_of_iovec(header->value);
+    else if (name->len >= sizeof "if-match" - 1 && read_condition(header, head))
+        return;
     else if (h2o_memis(name->base, name->len, H2O_STRLIT("origin")))
         head->origin = slice_of_iovec(header->value);
     else if (h2o_memis(name->base, name->len, H2O_STRLIT("sec-fetch-site")))
@@ -69,8 +95,23 @@ static void serve_page(struct loop *loop, h2o_req_t *req, const struct page *pag
 
 /* --- arguments --- */
 
-static bool read_arguments(h2o_req_t *req, const struct route_match *match, struct slice query,
-                           struct call *call, struct problem *problem)
+/* The body as it is; a value that the query gave stands in for an empty one. */
+static bool raw_value(struct argument *argument, struct slice body)
+{
+    const struct field *value = record_field(argument->setting.record, SLICE("value"));
+    size_t position = (size_t)(value - argument->setting.record->fields);
+    if (!body.size && (argument->setting.given >> position & 1)) return true;
+    if (body.size > value->max) {
+        argument->problem->outcome = OUTCOME_BODY_TOO_LARGE;
+        argument->problem->limit = value->max;
+        return false;
+    }
+    if (!argument_field(argument, SLICE("value"))) return false;
+    return setting_bytes(&argument->setting, value, body) || argument_refuse_complaint(argument, value);
+}
+
+static bool read_arguments(h2o_req_t *req, const struct request_head *head, const struct route_match *match,
+                           struct slice query, struct call *call, struct problem *problem)
 {
     const struct operation *operation = match->route->operation;
     call->args = arena_alloc(&call->arena, operation->args->size);
@@ -80,8 +121,12 @@ static bool read_arguments(h2o_req_t *req, const struct route_match *match, stru
     for (size_t i = 0; i < match->route->part_count; i++)
         if (!argument_text(&argument, match->route->parts[i], match->parts[i])) return false;
     struct query_options options = {0};
+    struct slice body = slice_of_iovec(req->entity);
     if (query.size && !query_parse(query, operation->kind, &argument, &options)) return false;
-    if (req->entity.len && !body_parse(slice_of_iovec(req->entity), &argument)) return false;
+    if (!conditions_apply(head, operation, &argument, call)) return false;
+    bool raw = (operation->flags & OPERATION_RAW) && operation->kind == OPERATION_COMMAND;
+    if (raw && !raw_value(&argument, body)) return false;
+    if (!raw && body.size && !body_parse(body, &argument)) return false;
     call->stale = options.stale;
     call->min_revision = options.min_revision;
     return argument_done(&argument);
@@ -106,16 +151,17 @@ static bool has_room(const struct loop *loop, const struct call *call, struct pr
 }
 
 /* Everything between the route and the node. False: refused. */
-static bool make_call(struct loop *loop, h2o_req_t *req, const struct route_match *match, struct slice query,
-                      enum reply_form form, struct call *call, struct problem *problem)
+static bool make_call(struct loop *loop, h2o_req_t *req, const struct request_head *head,
+                      const struct route_match *match, struct slice query, enum reply_form form,
+                      struct call *call, struct problem *problem)
 {
     if (form == REPLY_NOT_ACCEPTABLE) {
         problem->outcome = OUTCOME_NOT_ACCEPTABLE;
         problem->detail = SLICE("this operation answers with application/json");
         return false;
     }
-    if (!read_arguments(req, match, query, call, problem)) return false;
     call->operation = match->route->operation;
+    if (!read_arguments(req, head, match, query, call, problem)) return false;
     call->arrived_ms = loop_now_ms(loop);
     call->wait_ms = wait_of(match->route, call->args);
     call->home = &loop->inbox;
@@ -134,7 +180,7 @@ static void serve_operation(struct loop *loop, h2o_req_t *req, const struct requ
     if (match.outcome == OUTCOME_OK) {
         row = match.route->number;
         enum reply_form form = reply_form(head->accept, match.route->operation);
-        if (make_call(loop, req, &match, query, form, call, &problem)) {
+        if (make_call(loop, req, head, &match, query, form, call, &problem)) {
             hold_request(loop, req, match.route, form, call);
             return;
         }

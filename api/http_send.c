@@ -16,6 +16,9 @@ enum header {
     HEADER_REVISION,
     HEADER_EXPIRES,
     HEADER_AGE,
+    HEADER_VERSION,
+    HEADER_CREATE_REVISION,
+    HEADER_REPLAYED,
     HEADER_ETAG,
     HEADER_ALLOW,
     HEADER_RETRY_AFTER,
@@ -38,6 +41,9 @@ static const struct {
     [HEADER_REVISION] = {{H2O_STRLIT("coord-revision")}, "Coord-Revision"},
     [HEADER_EXPIRES] = {{H2O_STRLIT("coord-expires-in-ms")}, "Coord-Expires-In-Ms"},
     [HEADER_AGE] = {{H2O_STRLIT("coord-age-ms")}, "Coord-Age-Ms"},
+    [HEADER_VERSION] = {{H2O_STRLIT("coord-version")}, "Coord-Version"},
+    [HEADER_CREATE_REVISION] = {{H2O_STRLIT("coord-create-revision")}, "Coord-Create-Revision"},
+    [HEADER_REPLAYED] = {{H2O_STRLIT("idempotency-replayed")}, "Idempotency-Replayed"},
     [HEADER_ETAG] = {{H2O_STRLIT("etag")}, "ETag"},
     [HEADER_ALLOW] = {{H2O_STRLIT("allow")}, "Allow"},
     [HEADER_RETRY_AFTER] = {{H2O_STRLIT("retry-after")}, "Retry-After"},
@@ -88,6 +94,9 @@ static void add_facts(struct header_writer *writer, const struct reply *reply)
     if (reply->has_revision) add_number(writer, HEADER_REVISION, "", reply->revision, 10);
     if (reply->has_expires) add_number(writer, HEADER_EXPIRES, "", reply->expires_in_ms, 10);
     if (reply->has_age) add_number(writer, HEADER_AGE, "", reply->age_ms, 10);
+    if (reply->version) add_number(writer, HEADER_VERSION, "", reply->version, 10);
+    if (reply->create_revision) add_number(writer, HEADER_CREATE_REVISION, "", reply->create_revision, 10);
+    if (reply->replayed) add_text(writer, HEADER_REPLAYED, H2O_STRLIT("true"));
     if (reply->tagged) add_number(writer, HEADER_ETAG, "\"", reply->revision, 10);
     if (reply->allow) add_text(writer, HEADER_ALLOW, reply->allow, strlen(reply->allow));
     if (reply->retry_after) add_text(writer, HEADER_RETRY_AFTER, H2O_STRLIT("1"));

@@ -16,6 +16,7 @@ struct call {
     /* request */
     const struct operation *operation;
     void *args;
+    const void *guard; /* COMMAND: struct guarded_args around operation and args; NULL: it goes as it is */
     uint64_t arrived_ms; /* CLOCK_BOOTTIME when the api thread read it */
     uint64_t wait_ms;    /* OPERATION_WAITS: how long its answer may take beyond the commit; 0: do not wait */
     uint64_t number;     /* unique in this process, from 1: names the call in a notice */
@@ -26,6 +27,7 @@ struct call {
     const struct record *shape; /* of result, NULL: none */
     const void *result;
     struct slice detail;
+    bool replayed;     /* of an earlier request with the same Idempotency-Key */
     uint64_t revision; /* index of the entry that answered, or of the state that was read */
     uint64_t age_ms;   /* stale reads: since this node last knew itself up to date */
     /* the node's */

@@ -6,6 +6,8 @@
 #include "api/openapi_schema.h"
 #include "api/problem.h"
 
+#include <stdio.h>
+
 /* --- operations --- */
 
 static void parameter(struct json *json, const struct field *field, const char *place)
@@ -31,12 +33,17 @@ static void parameters(struct json *json, const struct route *route)
     for (size_t i = 0; i < route->part_count; i++) parameter(json, route->parts[i], "path");
     for (size_t i = 0; i < args->field_count; i++) {
         const struct field *field = &args->fields[i];
-        bool text = field->type != FIELD_LIST && field->type != FIELD_RECORD;
+        bool text =
+            field->type != FIELD_LIST && field->type != FIELD_RECORD && field->type != FIELD_OPERATIONS;
         if (schema_is_input(route, field) && text) parameter(json, field, "query");
     }
     if (route->operation->kind == OPERATION_QUERY) {
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/consistency\"}"));
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/min_revision\"}"));
+    }
+    if (route->operation->kind == OPERATION_COMMAND) {
+        json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/idempotency_key\"}"));
+        json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/fence\"}"));
     }
     json_close(json, ']');
 }
@@ -63,6 +70,14 @@ static void request_body(struct json *json, const struct route *route)
     if (strcmp(route->operation->method, "GET") == 0) return;
     json_key(json, "requestBody");
     json_open(json, '{');
+    if (route->operation->flags & OPERATION_RAW) {
+        schema_text(json, "description", "The value, as it is.");
+        schema_true(json, "required", false);
+        content(json, "application/octet-stream");
+        content_end(json);
+        json_close(json, '}');
+        return;
+    }
     schema_text(json, "description",
                 "The same fields as the query parameters; each may be given in one place only.");
     schema_true(json, "required", false);
@@ -91,6 +106,22 @@ static void refusal_schema(struct json *json, const struct operation *operation)
     json_close(json, ']');
 }
 
+static void responses_content(struct json *json, const struct operation *operation)
+{
+    json_key(json, "content");
+    json_open(json, '{');
+    if ((operation->flags & OPERATION_RAW) && operation->kind == OPERATION_QUERY)
+        json_key(json, "application/octet-stream"), json_raw(json, SLICE("{}"));
+    json_key(json, "application/json");
+    json_open(json, '{');
+    json_key(json, "schema");
+    json_open(json, '{');
+    schema_output_reference(json, operation->result);
+    json_close(json, '}');
+    json_close(json, '}');
+    json_close(json, '}');
+}
+
 static void responses(struct json *json, const struct operation *operation)
 {
     json_key(json, "responses");
@@ -99,9 +130,7 @@ static void responses(struct json *json, const struct operation *operation)
     json_open(json, '{');
     schema_text(json, "description", operation->result ? "done" : "done, nothing to say");
     if (operation->result) {
-        content(json, "application/json");
-        schema_output_reference(json, operation->result);
-        content_end(json);
+        responses_content(json, operation);
     }
     json_close(json, '}');
     json_key(json, "default");
@@ -137,6 +166,15 @@ static bool path_seen(const struct routes *routes, size_t number)
     return false;
 }
 
+/* OpenAPI has no mark for a part that takes the rest of the path. */
+static const char *shown_path(const char *path, char *shown, size_t size)
+{
+    const char *dots = strstr(path, "...}");
+    if (!dots) return path;
+    snprintf(shown, size, "%.*s}", (int)(dots - path), path);
+    return shown;
+}
+
 static void paths(struct json *json, const struct routes *routes)
 {
     json_key(json, "paths");
@@ -144,7 +182,8 @@ static void paths(struct json *json, const struct routes *routes)
     for (size_t i = 0; i < routes_count(routes); i++) {
         if (path_seen(routes, i)) continue;
         const char *path = routes_at(routes, i)->operation->path;
-        json_key(json, path);
+        char shown[128];
+        json_key(json, shown_path(path, shown, sizeof shown));
         json_open(json, '{');
         for (size_t k = i; k < routes_count(routes); k++)
             if (strcmp(routes_at(routes, k)->operation->path, path) == 0)
@@ -243,7 +282,12 @@ static void components(struct json *json, const struct routes *routes)
               "\"stale: from local state at once, with its age in Coord-Age-Ms\"},"
               "\"min_revision\":{\"name\":\"min_revision\",\"in\":\"query\",\"schema\":{\"type\":"
               "\"integer\",\"minimum\":0,\"maximum\":9007199254740991},\"description\":"
-              "\"not before this node has applied that revision\"}}"));
+              "\"not before this node has applied that revision\"},"
+              "\"idempotency_key\":{\"name\":\"Idempotency-Key\",\"in\":\"header\",\"schema\":{\"type\":"
+              "\"string\",\"minLength\":1,\"maxLength\":255},\"description\":"
+              "\"done once; a repetition within 10 minutes is given the first answer\"},"
+              "\"fence\":{\"name\":\"Coord-Fence\",\"in\":\"header\",\"schema\":{\"type\":\"string\"},"
+              "\"description\":\"LOCK:TOKEN: only while that is a current token of the lock\"}}"));
     json_close(json, '}');
 }
 

@@ -59,7 +59,9 @@ static unsigned quality(struct slice parameters)
 
 enum reply_form reply_form(struct slice accept, const struct operation *operation)
 {
-    if (!accept.size || slice_is(accept, "*/*") || slice_is(accept, "application/json")) return REPLY_JSON;
+    bool raw = (operation->flags & OPERATION_RAW) && operation->kind == OPERATION_QUERY;
+    if (slice_is(accept, "application/json")) return REPLY_JSON;
+    if (!accept.size || slice_is(accept, "*/*")) return raw ? REPLY_RAW : REPLY_JSON;
     unsigned json = 0, plain = 0, any = 0;
     while (accept.size) {
         struct slice parameters = take_until(&accept, ','), type = take_until(&parameters, ';');
@@ -70,6 +72,7 @@ enum reply_form reply_form(struct slice accept, const struct operation *operatio
                                                                                                   : NULL;
         if (place && q > *place) *place = q;
     }
+    if (raw) return json > any ? REPLY_JSON : REPLY_RAW; /* its type is whatever the client put there */
     bool plainly = plain && has_plain_form(operation) && (json ? plain > json : plain >= any);
     return plainly ? REPLY_PLAIN : json || any ? REPLY_JSON : REPLY_NOT_ACCEPTABLE;
 }
@@ -127,7 +130,16 @@ static void write_success(const struct call *call, enum reply_form form, struct 
                           struct buffer *body)
 {
     if (reply->status == 204) return;
-    reply->type = form == REPLY_PLAIN ? "text/plain; charset=utf-8" : "application/json";
+    reply->type = form == REPLY_PLAIN ? "text/plain; charset=utf-8"
+                  : form == REPLY_RAW ? "application/octet-stream"
+                                      : "application/json";
+    if (form == REPLY_RAW && call->shape) {
+        struct slice value;
+        const struct field *field = record_field(call->shape, SLICE("value"));
+        memcpy(&value, (const char *)call->result + field->offset, sizeof value);
+        buffer_add_slice(body, value);
+        return;
+    }
     if (form == REPLY_PLAIN && call->shape) {
         write_plain(call->shape, call->result, body);
         return;
@@ -147,6 +159,8 @@ static void set_result_headers(const struct route *route, const struct call *cal
     if (route->revision) reply->revision = number_at(route->revision, call->result);
     reply->has_revision |= route->revision != NULL;
     if (route->expires_in_ms) reply->expires_in_ms = number_at(route->expires_in_ms, call->result);
+    if (route->version) reply->version = number_at(route->version, call->result);
+    if (route->create_revision) reply->create_revision = number_at(route->create_revision, call->result);
     reply->has_expires = route->expires_in_ms && reply->expires_in_ms != RECORD_UNKNOWN;
 }
 
@@ -179,6 +193,7 @@ struct reply reply_to_call(const struct route *route, const struct call *call, e
         set_result_headers(route, call, &reply);
         reply.tagged = route->tagged;
     }
+    reply.replayed = call->replayed;
     reply.has_age = call->stale;
     reply.age_ms = call->age_ms;
     return reply;

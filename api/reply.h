@@ -7,14 +7,15 @@
 #include "api/problem.h"
 #include "api/route.h"
 
-enum reply_form { REPLY_NOT_ACCEPTABLE, REPLY_JSON, REPLY_PLAIN };
+enum reply_form { REPLY_NOT_ACCEPTABLE, REPLY_JSON, REPLY_PLAIN, REPLY_RAW };
 
 struct reply {
     int status;
     const char *type; /* NULL: no body */
     /* headers; 0 or NULL: not sent, but where a flag says so */
     uint64_t token, lease, revision;
-    bool has_revision, has_expires, has_age, tagged, retry_after;
+    uint64_t version, create_revision;
+    bool has_revision, has_expires, has_age, tagged, retry_after, replayed;
     bool close; /* the connection after it: the node is going */
     uint64_t expires_in_ms, age_ms;
     const char *allow;

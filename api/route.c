@@ -1,4 +1,5 @@
-/* A tree of path segments: each node has children by literal and at most one for a {part}. */
+/* A tree of path segments: each node has children by literal and at most one for a {part}. Paths that end in
+ * a {part...}, which takes all the rest, stand beside it by the literal text before that part. */
 #include "api/route.h"
 
 #include "api/percent.h"
@@ -16,8 +17,15 @@ struct node {
     char allow[64];
 };
 
+struct tail {
+    struct tail *next;
+    struct slice prefix; /* "/v1/kv/" */
+    struct node node;
+};
+
 struct routes {
     struct node root;
+    struct tail *tails;
     struct route *table;
     size_t count;
 };
@@ -41,11 +49,17 @@ static struct node *child(struct node *node, struct slice segment)
     return *place;
 }
 
+static bool takes_the_rest(struct slice segment)
+{
+    return segment.size > 5 && memcmp(segment.data + segment.size - 4, "...}", 4) == 0;
+}
+
 static void add_part(struct route *route, struct slice segment)
 {
     CHECK(route->part_count < ROUTE_PARTS_MAX && segment.size > 2 && segment.data[segment.size - 1] == '}');
+    size_t around = takes_the_rest(segment) ? sizeof "{...}" - 1 : sizeof "{}" - 1;
     const struct field *field =
-        record_field(route->operation->args, slice_of(segment.data + 1, segment.size - 2));
+        record_field(route->operation->args, slice_of(segment.data + 1, segment.size - around));
     CHECK(field);
     route->parts[route->part_count++] = field;
 }
@@ -59,6 +73,16 @@ static void allow(struct node *node, const char *method)
     if (strcmp(method, "GET") == 0) strcat(node->allow, ", HEAD");
 }
 
+static struct node *tail_of(struct routes *routes, struct slice prefix)
+{
+    for (struct tail *tail = routes->tails; tail; tail = tail->next)
+        if (slice_equal(tail->prefix, prefix)) return &tail->node;
+    struct tail *tail = memory_new(sizeof *tail);
+    *tail = (struct tail){.next = routes->tails, .prefix = prefix};
+    routes->tails = tail;
+    return &tail->node;
+}
+
 static void insert(struct routes *routes, struct route *route)
 {
     struct node *node = &routes->root;
@@ -69,7 +93,10 @@ static void insert(struct routes *routes, struct route *route)
         struct slice segment = slice_of(path + 1, size);
         CHECK(size);
         if (segment.data[0] == '{') add_part(route, segment);
-        node = child(node, segment);
+        bool rest = takes_the_rest(segment);
+        CHECK(!rest || (route->part_count == 1 && !path[size + 1]));
+        size_t before = (size_t)(path + 1 - route->operation->path);
+        node = rest ? tail_of(routes, slice_of(route->operation->path, before)) : child(node, segment);
         path += size + 1;
     }
     for (size_t i = 0; i < node->route_count; i++)
@@ -94,6 +121,8 @@ static void look_up_fields(struct route *route)
     route->lease = record_field(result, SLICE("lease"));
     route->expires_in_ms = record_field(result, SLICE("expires_in_ms"));
     route->revision = record_field(result, SLICE("revision"));
+    route->version = record_field(result, SLICE("version"));
+    route->create_revision = record_field(result, SLICE("create_revision"));
 }
 
 static size_t count_paths(const struct primitive *const *all)
@@ -133,6 +162,10 @@ static void free_nodes(struct node *node)
 
 void routes_free(struct routes *routes)
 {
+    for (struct tail *tail = routes->tails, *next; tail; tail = next) {
+        next = tail->next;
+        free(tail);
+    }
     free_nodes(routes->root.literals);
     free_nodes(routes->root.part);
     free(routes->table);
@@ -244,17 +277,36 @@ static bool search_from(struct search *search, const struct node *node, size_t d
     return false;
 }
 
+static bool find_tail(const struct routes *routes, struct slice method, struct slice raw, struct arena *arena,
+                      struct route_match *match)
+{
+    const struct tail *tail = routes->tails;
+    while (tail && (!slice_starts_with(raw, tail->prefix) || raw.size == tail->prefix.size))
+        tail = tail->next;
+    if (!tail) return false;
+    if (!percent_decode(slice_skip(raw, tail->prefix.size), PERCENT_PATH, arena, &match->parts[0])) {
+        match->outcome = OUTCOME_BAD_PATH;
+        match->detail = "the path has a % that is not followed by two hexadecimal digits";
+        return true;
+    }
+    match->route = route_of(&tail->node, method);
+    match->outcome = match->route ? OUTCOME_OK : OUTCOME_METHOD_NOT_ALLOWED;
+    if (!match->route) match->allow = tail->node.allow;
+    return true;
+}
+
 struct route_match route_find(const struct routes *routes, struct slice method, struct slice raw,
                               struct arena *arena)
 {
     struct route_match match = {.outcome = OUTCOME_ROUTE_NOT_FOUND};
     struct path path;
+    if (slice_is(method, "HEAD")) method = SLICE("GET");
+    if (find_tail(routes, method, raw, arena, &match)) return match;
     match.detail = split(raw, arena, &path);
     if (match.detail) {
         match.outcome = OUTCOME_BAD_PATH;
         return match;
     }
-    if (slice_is(method, "HEAD")) method = SLICE("GET");
     struct search search = {&path, method, arena, &match, 0};
     if (path.count <= ROUTE_DEPTH_MAX && search_from(&search, &routes->root, 0))
         match.outcome = OUTCOME_OK;

@@ -14,8 +14,10 @@ struct route {
     size_t part_count;
     const struct field *parts[ROUTE_PARTS_MAX]; /* fields of the arguments that stand in the path, in order */
     const struct field *wait;                   /* of the arguments; NULL: none */
-    const struct field *token, *lease, *expires_in_ms, *revision; /* of the result; NULL: none */
-    bool tagged; /* GET of one object: its reply has an ETag */
+    const struct field *token, *lease, *expires_in_ms, *revision, *version,
+        *create_revision; /* of the result;
+                             NULL: none */
+    bool tagged;          /* GET of one object: its reply has an ETag */
 };
 
 struct routes;
@@ -36,7 +38,9 @@ struct route_match {
     const char *allow;          /* METHOD_NOT_ALLOWED: "GET, HEAD, PUT"; of the table or the arena */
 };
 
-/* `path` is the raw path without the query. Literal segments win over {parts} where both know the method.
+/* A path that ends in "{key...}" takes all the rest as that one part: slashes, empty segments, any bytes.
+ *
+ * `path` is the raw path without the query. Literal segments win over {parts} where both know the method.
  * HEAD means GET. A segment that is empty, "." or "..", or holds bad escapes, control characters or bad UTF-8
  * is BAD_PATH; a trailing slash is a path that does not exist. */
 struct route_match route_find(const struct routes *routes, struct slice method, struct slice path,

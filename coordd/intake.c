@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "coord/primitive/txn.h"
 #include "coordd/log.h"
 
 #define NO_ROOM_DETAIL "make room on the disk of the data directory; no restart is needed"
@@ -106,7 +107,9 @@ static void undo(struct node *node, struct call *call)
 {
     const struct operation *undo =
         call->operation->undo ? operation_by_name(slice_text(call->operation->undo)) : NULL;
+    const struct guarded_args *guard = call->guard;
     bool own = record_number(call->operation->args, call->args, "lease") == 0;
+    if (guard && guard->retry_key.size) return; /* who asks again is told of this grant */
     if (!undo || !own || !call->result || call->shape != call->operation->result) return;
     void *args = arena_alloc(&call->arena, undo->args->size);
     struct setting setting = {undo->args, args, &call->arena, 0, {0}};

@@ -171,6 +171,7 @@ static void set(struct call *call, const struct answer *answer, uint64_t revisio
     call->shape = answer->shape;
     call->result = answer->shape ? answer->data : NULL;
     call->detail = arena_copy(&call->arena, answer->detail);
+    call->replayed = answer->replayed;
     call->revision = revision;
 }
 

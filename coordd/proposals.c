@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/mutant.h"
 #include "coord/primitive/lease.h"
+#include "coord/primitive/txn.h"
 #include "coordd/clock.h"
 
 enum { FRAME_BYTES = 512 * 1024, FRAME_PROPOSALS = 1024, PROPOSAL_OVERHEAD = 64 };
@@ -50,8 +51,10 @@ static void add(struct node *node, struct proposal *proposal)
 void proposals_add_call(struct node *node, struct call *call)
 {
     struct proposal *proposal = arena_alloc(&call->arena, sizeof *proposal);
-    *proposal = (struct proposal){
-        .operation = call->operation, .args = call->args, .call = call, .number = call->number};
+    *proposal = (struct proposal){.operation = call->guard ? operation_guarded : call->operation,
+                                  .args = call->guard ? call->guard : call->args,
+                                  .call = call,
+                                  .number = call->number};
     pending_add(node->pending, call);
     add(node, proposal);
 }
@@ -97,8 +100,9 @@ static void mark_sent(struct node *node, struct proposal *proposal, uint64_t ter
     if (proposal->call) pending_sent(node->pending, proposal->number, node->session);
 }
 
-static bool no_room(struct node *node, const struct operation *operation)
+static bool no_room(struct node *node, const struct operation *operation, const void *args)
 {
+    if (operation == operation_guarded) operation = guarded_operation(args);
     return (operation->flags & OPERATION_GROWS) &&
            (raftlog_full(node->contents.log, node->now_ms) || node->commit_blocked);
 }
@@ -112,7 +116,7 @@ static void propose_here(struct node *node)
     size_t bytes = 0;
     while (head->next != head && bytes < PROPOSED_BYTES_MAX && !raft_transferring(node->raft)) {
         struct proposal *proposal = head->next;
-        if (no_room(node, proposal->operation)) {
+        if (no_room(node, proposal->operation, proposal->args)) {
             end(node, proposal, OUTCOME_STORAGE_FULL, NO_ROOM_DETAIL);
             continue;
         }
@@ -322,7 +326,7 @@ static bool propose_for(struct node *node, const struct stream *stream, const st
     if (!operation || operation->kind != OPERATION_COMMAND) return false;
     void *args = arena_alloc(&node->turn, operation->args->size);
     if (!record_decode(operation->args, args, item->args, &node->turn)) return false;
-    if (no_room(node, operation)) {
+    if (no_room(node, operation, args)) {
         struct wire_refuse refuse = {stream->session, item->number, OUTCOME_STORAGE_FULL, node->office_term};
         node_tell(node, stream->node, WIRE_REFUSE, &refuse);
         return true;

@@ -37,6 +37,17 @@ void apply_answer_detail(struct apply *apply, enum outcome outcome, const struct
             .to_index = apply->index, .outcome = outcome, .shape = shape, .data = data, .detail = detail});
 }
 
+void apply_answer_again(struct apply *apply, enum outcome outcome, const struct record *shape,
+                        const void *data, struct slice detail, bool replayed)
+{
+    add_answer(apply, (struct answer){.to_index = apply->index,
+                                      .outcome = outcome,
+                                      .shape = shape,
+                                      .data = data,
+                                      .detail = detail,
+                                      .replayed = replayed});
+}
+
 void apply_answer_to(struct apply *apply, uint64_t index, enum outcome outcome, const struct record *shape,
                      const void *data)
 {

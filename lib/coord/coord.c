@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "coord/event.h"
+#include "coord/primitive/txn.h"
 
 void command_encode(const struct command *command, struct buffer *out)
 {
@@ -31,6 +32,7 @@ void coord_apply(struct apply *apply, const struct command *command)
     apply->origin = command->origin;
     command->operation->apply(apply, command->args);
     CHECK(apply->settled);
+    retry_answered(apply);
     events_keep(apply);
 }
 

@@ -10,6 +10,13 @@ static const struct outcome_facts all[] = {
 #undef X
 };
 
+bool outcome_exists(uint64_t number)
+{
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if ((uint64_t)all[i].outcome == number) return true;
+    return false;
+}
+
 const struct outcome_facts *outcome_facts(enum outcome outcome)
 {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

@@ -8,6 +8,7 @@
 #define COORDD_COORD_OUTCOME_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*  X(NAME, number, status, code, retryable, title) */
 #define OUTCOMES(X)                                                                                          \
@@ -92,6 +93,7 @@ struct outcome_facts {
     const char *title;
 };
 
+bool outcome_exists(uint64_t number);
 /* Never NULL for a value of the enumeration. */
 const struct outcome_facts *outcome_facts(enum outcome outcome);
 

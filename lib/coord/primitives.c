@@ -2,10 +2,13 @@
 #include "coord/operation.h"
 #include "coord/primitive/cluster.h"
 #include "coord/primitive/election.h"
+#include "coord/primitive/kv.h"
 #include "coord/primitive/lease.h"
 #include "coord/primitive/lock.h"
+#include "coord/primitive/txn.h"
 #include "coord/wait.h"
 
 const struct primitive *const primitives[] = {
-    &wait_primitive, &lease_primitive, &lock_primitive, &cluster_primitive, &election_primitive, NULL,
+    &wait_primitive,     &lease_primitive, &lock_primitive, &cluster_primitive,
+    &election_primitive, &kv_primitive,    &txn_primitive,  NULL,
 };

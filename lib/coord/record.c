@@ -94,6 +94,26 @@ static void encode_operation(const struct operation_item *item, struct buffer *o
     buffer_free(&bytes);
 }
 
+enum { SHAPE_NONE, SHAPE_RESULT, SHAPE_REFUSAL };
+
+static void encode_result(const struct operation_result *result, struct buffer *out)
+{
+    struct buffer bytes = {0}, data = {0};
+    uint64_t shape = !result->shape                               ? SHAPE_NONE
+                     : result->shape == result->operation->result ? SHAPE_RESULT
+                                                                  : SHAPE_REFUSAL;
+    CHECK(shape != SHAPE_REFUSAL || result->shape == result->operation->refusal);
+    if (shape) record_encode(result->shape, result->data, &data);
+    buffer_add_varint(&bytes, result->operation->code);
+    buffer_add_varint(&bytes, result->outcome);
+    buffer_add_varint(&bytes, shape);
+    encode_sized(&bytes, buffer_slice(&data));
+    encode_sized(&bytes, result->detail);
+    encode_sized(out, buffer_slice(&bytes));
+    buffer_free(&bytes);
+    buffer_free(&data);
+}
+
 static void encode_list(const struct field *field, struct list list, struct buffer *out)
 {
     for (size_t i = 0; i < list.count; i++) {
@@ -102,7 +122,8 @@ static void encode_list(const struct field *field, struct list list, struct buff
         if (field->type == FIELD_LIST) encode_nested(out, field->record, item_at(field, list, i));
         if (field->type == FIELD_OPERATIONS)
             encode_operation(&((const struct operation_item *)list.items)[i], out);
-        CHECK(field->type != FIELD_RESULTS); /* they are answers, never rows or arguments */
+        if (field->type == FIELD_RESULTS)
+            encode_result(&((const struct operation_result *)list.items)[i], out);
     }
 }
 
@@ -163,23 +184,54 @@ static bool count_items(const struct field *field, struct slice from, size_t *co
     return true;
 }
 
-static bool decode_operation(const struct field *field, struct slice from, struct arena *arena,
+/* Operations may hold operations. */
+enum { DEPTH_MAX = 16 };
+struct decoding {
+    struct arena *arena;
+    unsigned depth;
+};
+
+static bool decode_record(const struct record *record, void *data, struct slice from,
+                          const struct decoding *in);
+
+static bool decode_operation(const struct field *field, struct slice from, const struct decoding *in,
                              struct operation_item *item)
 {
     uint64_t code;
     if (!take_varint(&from, &code)) return false;
     item->operation = operation_among(field->among, code, NULL);
     if (!item->operation) return false;
-    item->args = arena_alloc(arena, item->operation->args->size);
-    return record_decode(item->operation->args, item->args, from, arena);
+    item->args = arena_alloc(in->arena, item->operation->args->size);
+    return decode_record(item->operation->args, item->args, from, in);
 }
 
-static bool decode_list(const struct field *field, struct slice from, struct arena *arena, struct list *list)
+static bool decode_result(const struct field *field, struct slice from, const struct decoding *in,
+                          struct operation_result *result)
+{
+    uint64_t code, outcome, shape;
+    struct slice data;
+    if (!take_varint(&from, &code) || !take_varint(&from, &outcome) || !take_varint(&from, &shape) ||
+        shape > SHAPE_REFUSAL || !take_sized(&from, &data) || !take_sized(&from, &result->detail) ||
+        from.size)
+        return false;
+    result->operation = operation_among(field->among, code, NULL);
+    if (!result->operation || !outcome_exists(outcome)) return false;
+    result->outcome = (enum outcome)outcome;
+    if (shape == SHAPE_NONE) return data.size == 0;
+    result->shape = shape == SHAPE_RESULT ? result->operation->result : result->operation->refusal;
+    if (!result->shape) return false;
+    void *decoded = arena_alloc(in->arena, result->shape->size);
+    result->data = decoded;
+    return decode_record(result->shape, decoded, data, in);
+}
+
+static bool decode_list(const struct field *field, struct slice from, const struct decoding *in,
+                        struct list *list)
 {
     struct slice bytes;
-    if (field->type == FIELD_RESULTS || !count_items(field, from, &list->count)) return false;
+    if (!count_items(field, from, &list->count)) return false;
     size_t size = item_size(field);
-    char *items = arena_alloc(arena, list->count * size);
+    char *items = arena_alloc(in->arena, list->count * size);
     list->items = items;
     for (size_t i = 0; i < list->count; i++) {
         if (field->type == FIELD_LEASES) {
@@ -187,25 +239,29 @@ static bool decode_list(const struct field *field, struct slice from, struct are
             continue;
         }
         if (!take_sized(&from, &bytes)) return false;
+        bool done = true;
         if (field->type == FIELD_TEXTS)
             ((struct slice *)list->items)[i] = bytes;
-        else if (field->type == FIELD_OPERATIONS) {
-            if (!decode_operation(field, bytes, arena, &((struct operation_item *)list->items)[i]))
-                return false;
-        } else if (!record_decode(field->record, items + i * size, bytes, arena))
-            return false;
+        else if (field->type == FIELD_OPERATIONS)
+            done = decode_operation(field, bytes, in, &((struct operation_item *)list->items)[i]);
+        else if (field->type == FIELD_RESULTS)
+            done = decode_result(field, bytes, in, &((struct operation_result *)list->items)[i]);
+        else
+            done = decode_record(field->record, items + i * size, bytes, in);
+        if (!done) return false;
     }
     return true;
 }
 
-static bool decode_sized(const struct field *field, void *place, struct slice *from, struct arena *arena)
+static bool decode_sized(const struct field *field, void *place, struct slice *from,
+                         const struct decoding *in)
 {
     struct slice bytes;
     if (!take_sized(from, &bytes)) return false;
     if (field->type == FIELD_RECORD) {
-        void *nested = arena_alloc(arena, field->record->size);
+        void *nested = arena_alloc(in->arena, field->record->size);
         memcpy(place, &nested, sizeof nested);
-        return record_decode(field->record, nested, bytes, arena);
+        return decode_record(field->record, nested, bytes, in);
     }
     if (bytes.size == 0) return false; /* empty is absent: one form for one value */
     if (field->type < FIELD_TEXTS) {
@@ -213,7 +269,7 @@ static bool decode_sized(const struct field *field, void *place, struct slice *f
         return true;
     }
     struct list list;
-    if (!decode_list(field, bytes, arena, &list)) return false;
+    if (!decode_list(field, bytes, in, &list)) return false;
     memcpy(place, &list, sizeof list);
     return true;
 }
@@ -231,8 +287,11 @@ static bool decode_number(const struct field *field, void *place, struct slice *
     return true;
 }
 
-bool record_decode(const struct record *record, void *data, struct slice from, struct arena *arena)
+static bool decode_record(const struct record *record, void *data, struct slice from,
+                          const struct decoding *in)
 {
+    struct decoding inner = {in->arena, in->depth + 1};
+    if (inner.depth > DEPTH_MAX) return false;
     memset(data, 0, record->size);
     size_t next = 0;
     while (from.size) {
@@ -244,10 +303,15 @@ bool record_decode(const struct record *record, void *data, struct slice from, s
         void *place = (char *)data + field->offset;
         bool sized = field->type > FIELD_BOOL;
         if (sized != (key & 1)) return false;
-        if (sized ? !decode_sized(field, place, &from, arena) : !decode_number(field, place, &from))
+        if (sized ? !decode_sized(field, place, &from, &inner) : !decode_number(field, place, &from))
             return false;
     }
     return true;
+}
+
+bool record_decode(const struct record *record, void *data, struct slice from, struct arena *arena)
+{
+    return decode_record(record, data, from, &(struct decoding){arena, 0});
 }
 
 /* --- JSON --- */

@@ -74,7 +74,7 @@ struct field {
     uint64_t initial;           /* numbers and choices: the value when not given */
     const char *const *choices; /* NULL-terminated */
     const struct record *record;
-    const struct primitive *const *among; /* OPERATIONS: of these primitives */
+    const struct primitive *const *among; /* OPERATIONS, RESULTS: of these primitives */
     const char *about;                    /* one phrase for the OpenAPI document */
 };
 

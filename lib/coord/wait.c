@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "coord/coord.h"
 #include "coord/key.h"
+#include "coord/primitive/txn.h"
 
 static struct key wait_key(uint64_t index)
 {
@@ -92,6 +93,7 @@ static void apply_cancel(struct apply *apply, const void *arguments)
     if (!rows_get(apply->rows, key_slice(&key), &value)) return; /* answered meanwhile */
     const struct primitive *primitive = take_work(apply, key_slice(&key), value, &what);
     primitive->wait_ended(apply, args->index, what, (enum end_reason)args->reason);
+    if (args->reason == END_CLIENT_GONE) retry_forget(apply, args->index);
 }
 
 static const struct record pulse_record = {"pulse", sizeof(struct pulse_args), NULL, 0};
