@@ -3,8 +3,8 @@
 #include "base/check.h"
 #include "coord/key.h"
 
-/* One entry trims a few rows more than it adds, and more when it adds much. */
-enum { TRIM_ROWS = 8, TRIM_BYTES_A_ROW = 64, ROW_BYTES = 256 * 1024 };
+/* Whenever so many bytes have come, as many may go: no row is smaller than TRIM_BYTES_A_ROW. */
+enum { TRIM_BYTES = 4096, TRIM_BYTES_A_ROW = 8, ROW_BYTES = 256 * 1024 };
 
 struct row {
     uint64_t index, part, total, before, time_ms;
@@ -73,17 +73,16 @@ void event_add(struct apply *apply, const struct primitive *primitive, uint8_t k
     apply->events_end = &event->next;
 }
 
-static void encode(const struct event *event, struct buffer *out)
+static void encode(const struct event *event, struct buffer *record, struct buffer *out)
 {
-    struct buffer record = {0};
-    record_encode(event->kind->kept, event->data, &record);
+    record->size = 0;
+    record_encode(event->kind->kept, event->data, record);
     buffer_add_byte(out, event->primitive->code);
     buffer_add_byte(out, event->kind->code);
     buffer_add_varint(out, event->path.size);
     buffer_add_slice(out, event->path);
-    buffer_add_varint(out, record.size);
-    buffer_add_slice(out, buffer_slice(&record));
-    buffer_free(&record);
+    buffer_add_varint(out, record->size);
+    buffer_add_slice(out, buffer_slice(record));
 }
 
 /* --- reading --- */
@@ -147,13 +146,29 @@ uint64_t events_floor(struct rows *rows)
 
 /* --- keeping --- */
 
+/* Most kinds of events leave nothing to clear away: those are not decoded. */
+static bool leaves_something(struct slice events)
+{
+    struct slice codes, skipped;
+    uint64_t size;
+    while (events.size) {
+        if (!take_bytes(&events, 2, &codes) || !take_varint(&events, &size) ||
+            !take_bytes(&events, size, &skipped) || !take_varint(&events, &size) ||
+            !take_bytes(&events, size, &skipped))
+            damaged();
+        const struct primitive *primitive = primitive_by_code(codes.data[0]);
+        if (primitive && primitive->event_gone) return true;
+    }
+    return false;
+}
+
 static void trim(struct apply *apply, uint64_t total, uint64_t rows_max)
 {
     struct row row;
     while (rows_max-- && row_from(apply->rows, 0, 0, &row)) {
         if (row.index == apply->index || total - row.total <= EVENT_BYTES_KEPT) return;
         struct event *events = NULL;
-        decode(apply->arena, &row, &events);
+        if (leaves_something(row.events)) decode(apply->arena, &row, &events);
         struct key key = event_key(row.index, row.part);
         rows_delete(apply->rows, key_slice(&key));
         for (struct event *event = events; event; event = event->next)
@@ -177,13 +192,13 @@ void events_keep(struct apply *apply)
 {
     if (!apply->events) return;
     struct row row, newest = {0};
-    struct buffer events = {0};
+    struct buffer events = {0}, record = {0};
     newest_row(apply->rows, &newest);
     row = (struct row){
         .index = apply->index, .total = newest.total, .before = newest.index, .time_ms = apply->time_ms};
     for (const struct event *event = apply->events; event; event = event->next) {
         size_t before = events.size;
-        encode(event, &events);
+        encode(event, &record, &events);
         row.total += events.size - before + event->extra_bytes;
         if (event->next && events.size < ROW_BYTES) continue;
         put_row(apply, &row, buffer_slice(&events));
@@ -192,7 +207,9 @@ void events_keep(struct apply *apply)
         events.size = 0;
     }
     buffer_free(&events);
-    trim(apply, row.total, TRIM_ROWS + (row.total - newest.total) / TRIM_BYTES_A_ROW);
+    buffer_free(&record);
+    uint64_t due = row.total / TRIM_BYTES - newest.total / TRIM_BYTES;
+    if (due) trim(apply, row.total, due * (TRIM_BYTES / TRIM_BYTES_A_ROW));
 }
 
 void events_check(struct rows *rows, struct arena *arena)
