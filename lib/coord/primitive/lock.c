@@ -160,6 +160,20 @@ static bool mode_agrees(struct lock *lock, const struct lock_request *request)
     return false;
 }
 
+/* Nor can it be queued for later: a transaction is over with its entry. */
+static bool granted_now(struct lock *lock, const struct lock_request *request,
+                        const struct holder_row *replaced)
+{
+    bool fits = lock_fits(lock, request, replaced) && lock_is_first(lock, request);
+    if (fits && lock_may_grant(lock)) return true;
+    if (fits)
+        lock_refuse_second_grant(lock);
+    else
+        apply_answer_detail(lock->apply, OUTCOME_SENSELESS, &lock_held_record, lock_facts(lock, 0),
+                            SLICE("a transaction does not wait"));
+    return false;
+}
+
 /* A wait needs somebody who listens: the lease it names, or the session of the process that has the client.
  */
 static bool can_wait(struct lock *lock, const struct lock_request *request)
@@ -235,7 +249,7 @@ static void upgrade(struct lock *lock, struct lock_request *request, const struc
                                   "other: release and take it anew"));
     else if (!wait && !lock_fits(lock, request, holder))
         refuse(lock, OUTCOME_LOCK_HELD, 0);
-    else
+    else if (!lock->apply->in_txn || granted_now(lock, request, holder))
         queue_up(lock, request);
 }
 
@@ -262,12 +276,15 @@ static bool take_over(struct lock *lock, struct lock_request *request, struct lo
 
 static void acquire_new(struct lock *lock, struct lock_request *request, bool wait)
 {
-    if (lock_fits(lock, request, NULL) && lock_is_first(lock, request))
-        lock_grant(lock, request);
-    else if (wait)
-        queue_up(lock, request);
-    else
+    bool fits = lock_fits(lock, request, NULL) && lock_is_first(lock, request);
+    if (!fits && !wait)
         refuse(lock, OUTCOME_LOCK_HELD, 0);
+    else if (lock->apply->in_txn && !granted_now(lock, request, NULL))
+        return;
+    else if (fits)
+        lock_grant(lock, request);
+    else
+        queue_up(lock, request);
 }
 
 /* By a lease that the client named: it may hold the lock, or wait for it, or both (an upgrade). While one

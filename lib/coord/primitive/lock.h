@@ -110,6 +110,9 @@ void lock_check(struct rows *rows, struct arena *arena);
 
 /* lock_queue.c */
 bool lock_fits(const struct lock *lock, const struct lock_request *request, const struct holder_row *without);
+/* Once an entry; more than that only a transaction asks for. */
+bool lock_may_grant(const struct lock *lock);
+void lock_refuse_second_grant(struct lock *lock);
 bool lock_is_first(struct lock *lock, const struct lock_request *request);
 void lock_grant(struct lock *lock, const struct lock_request *request); /* answers request->answer_index */
 void lock_enqueue(struct lock *lock, const struct lock_request *request);

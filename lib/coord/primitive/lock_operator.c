@@ -78,6 +78,8 @@ void lock_transfer(struct apply *apply, const void *arguments)
                (request.lease && lock_held_by(&lock, request.lease, &other))) {
         apply_answer_detail(apply, OUTCOME_MODE_CONFLICT, &lock_held_record, lock_facts(&lock, 0),
                             SLICE("the one it should go to does not fit beside the other holders"));
+    } else if (!lock_may_grant(&lock)) {
+        lock_refuse_second_grant(&lock);
     } else {
         lock_end_holder(&lock, &holder, END_TRANSFERRED, slice_of(NULL, 0));
         lock_grant(&lock, &request);

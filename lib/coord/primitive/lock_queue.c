@@ -16,6 +16,17 @@ bool lock_fits(const struct lock *lock, const struct lock_request *request, cons
     return request->mode == LOCK_SHARED && lock->row.mode == LOCK_SHARED;
 }
 
+bool lock_may_grant(const struct lock *lock)
+{
+    return lock->row.token < lock->apply->index && lock->apply->lease_count < GRANTS_MAX;
+}
+
+void lock_refuse_second_grant(struct lock *lock)
+{
+    apply_answer_detail(lock->apply, OUTCOME_SENSELESS, &lock_held_record, lock_facts(lock, 0),
+                        SLICE("a transaction grants a lock at most once"));
+}
+
 /* Nobody waits whose place is before that of the request. */
 bool lock_is_first(struct lock *lock, const struct lock_request *request)
 {
@@ -161,7 +172,7 @@ void lock_advance(struct lock *lock)
     struct lock_request first;
     struct holder_row replaced;
     if (!first_grantable(lock, &first, &replaced)) return;
-    if (lock->row.token < lock->apply->index && lock->apply->lease_count < GRANTS_MAX) {
+    if (lock_may_grant(lock)) {
         struct holder_row old = replaced;
         if (first.upgrades) replace_hold(lock, &old);
         lock_grant(lock, &first);
