@@ -60,21 +60,35 @@ static bool read_key(struct argument *argument, struct slice value, struct guard
     return true;
 }
 
+static const struct field fence_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .flags = FIELD_REQUIRED,
+     .offset = offsetof(struct guarded_args, fence_lock),
+     .name = "lock",
+     .max = 255},
+    {.number = 2,
+     .type = FIELD_UINT,
+     .flags = FIELD_REQUIRED,
+     .offset = offsetof(struct guarded_args, fence_token),
+     .name = "token",
+     .min = 1},
+};
+static const struct record fence_record = RECORD("fence", guarded_args, fence_fields);
+
 /* LOCK:TOKEN; the lock's name percent-encoded where it is not plain. */
 static bool read_fence(struct argument *argument, struct slice value, struct guarded_args *guard)
 {
-    static const char what[] = "must be LOCK:TOKEN, the lock's name percent-encoded once";
     size_t colon = value.size;
     while (colon && value.data[colon - 1] != ':') colon--;
-    struct setting setting = {&guarded_record, guard, argument->setting.arena, 0, {0}};
+    struct setting setting = {&fence_record, guard, argument->setting.arena, 0, {0}};
     struct slice name;
-    if (colon < 2 || !percent_decode(slice_of(value.data, colon - 1), PERCENT_PATH, setting.arena, &name) ||
-        !setting_text(&setting, record_field(&guarded_record, SLICE("fence_lock")), name) ||
-        !setting_text(&setting, record_field(&guarded_record, SLICE("fence_token")),
-                      slice_skip(value, colon)) ||
-        !guard->fence_lock.size)
-        return refuse(argument, "Coord-Fence", what);
-    return true;
+    bool done = colon > 1 &&
+                percent_decode(slice_of(value.data, colon - 1), PERCENT_PATH, setting.arena, &name) &&
+                setting_text(&setting, &fence_fields[0], name) &&
+                setting_text(&setting, &fence_fields[1], slice_skip(value, colon));
+    return done ||
+           refuse(argument, "Coord-Fence", "must be LOCK:TOKEN, the lock's name percent-encoded once");
 }
 
 static bool guard(const struct request_head *head, const struct operation *operation,
