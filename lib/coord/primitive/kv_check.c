@@ -29,7 +29,7 @@ static void check_version(const struct kv_version *version, uint64_t revision)
 static uint64_t check_chain(struct apply *apply, struct slice key, const struct kv_version *newest)
 {
     uint64_t floor = events_floor(apply->rows), count = 1;
-    struct kv_version version, before;
+    struct kv_version version, before, far;
     CHECK(kv_version_of(apply, key, newest->revision, &version) && agree(newest, &version));
     check_version(&version, newest->revision);
     CHECK(!newest->deleted || newest->revision >= floor);
@@ -39,6 +39,7 @@ static uint64_t check_chain(struct apply *apply, struct slice key, const struct 
         if (!there) break;
         check_version(&before, version.before);
         CHECK(before.height + 1 == version.height && before.space_revision < version.space_revision);
+        if (kv_version_of(apply, key, version.jump, &far)) CHECK(far.height == version.jump_height);
         if (version.version > 1)
             CHECK(!before.deleted && before.version + 1 == version.version &&
                   before.create_revision == version.create_revision);

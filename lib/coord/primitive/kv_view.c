@@ -3,13 +3,13 @@
 
 #include "base/check.h"
 
-enum {
-    LIST_DEFAULT = 100,
-    LIST_MAX = 1000,
-    LIST_BYTES = 2 * 1024 * 1024, /* values in one page, but for the last */
-    LIST_LOOKS = 20000,           /* rows looked at for one page */
-    COUNT_LOOKS = 100000
-};
+enum { LIST_DEFAULT = 100, LIST_MAX = 1000, LIST_BYTES = 2 * 1024 * 1024 /* of values in a page */ };
+
+/* Rows looked at for one answer, be they keys that are there or not. */
+#ifndef KV_LIST_LOOKS
+#define KV_LIST_LOOKS 20000
+#define KV_COUNT_LOOKS 100000
+#endif
 
 /* --- refusals --- */
 
@@ -222,7 +222,7 @@ static void count(struct apply *apply, struct kv_scan *scan, struct list_result 
 {
     struct kv_version version;
     struct slice key;
-    uint64_t looks = COUNT_LOOKS;
+    uint64_t looks = KV_COUNT_LOOKS;
     while (kv_scan_next(apply, scan, &looks, &key, &version)) result->count++;
     if (!looks) end_page(result, apply, scan);
 }
@@ -234,7 +234,7 @@ static void collect(struct apply *apply, struct kv_scan *scan, uint64_t limit, b
     struct kv_scan before = *scan;
     struct kv_version version;
     struct slice key;
-    uint64_t looks = LIST_LOOKS, bytes = 0;
+    uint64_t looks = KV_LIST_LOOKS, bytes = 0;
     result->keys.items = entries;
     while (kv_scan_next(apply, scan, &looks, &key, &version)) {
         if (result->count == limit || bytes >= LIST_BYTES) {
