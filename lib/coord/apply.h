@@ -59,8 +59,8 @@ void apply_answer(struct apply *apply, enum outcome outcome, const struct record
 void apply_answer_detail(struct apply *apply, enum outcome outcome, const struct record *shape,
                          const void *data, struct slice detail);
 /* With `replayed`: it is the first answer to a request with the same Idempotency-Key. */
-void apply_answer_again(struct apply *apply, enum outcome outcome, const struct record *shape, const void *data,
-                        struct slice detail, bool replayed);
+void apply_answer_again(struct apply *apply, enum outcome outcome, const struct record *shape,
+                        const void *data, struct slice detail, bool replayed);
 void apply_answer_to(struct apply *apply, uint64_t index, enum outcome outcome, const struct record *shape,
                      const void *data);
 /* The command's answer comes with a later entry. */

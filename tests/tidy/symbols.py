@@ -10,7 +10,7 @@ LIB_MAY = re.compile(
     r"mem(cpy|move|set|cmp|chr|rchr|mem)|str(len|nlen|cmp|ncmp|chr|rchr|spn|cspn|pbrk|str|cpy|ncpy)|stpcpy|"
     r"(v?sn?printf)|strto(ul|ull|l|ll)|qsort|bsearch|"
     r"__(mem(cpy|move|set)|stpcpy|str(cpy|ncpy)|v?sn?printf)_chk|__isoc99_sscanf|__isoc23_strto(ul|ull|l|ll)|"
-    r"__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__cpu_model|__cpu_indicator_init|rows_(get|put|delete|seek|seek_back|digest))$")
+    r"__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__cpu_model|__cpu_indicator_init|rows_(get|put|delete|seek|seek_back|try|decide|digest))$")
 LIB_MAY_IN = {"check.c.o": re.compile(r"(stderr|fputs|fputc|fflush|v?fprintf|__v?fprintf_chk|fwrite)$")}
 
 DATABASE = re.compile(r"mdb_")
