@@ -280,6 +280,17 @@ struct peer_link *peer_link_dial(struct peers *peers, h2o_evloop_t *loop,
 
 /* --- time --- */
 
+static uint64_t later(uint64_t at_ms, uint64_t time_ms, uint64_t now_ms)
+{
+    return at_ms + time_ms < now_ms ? at_ms + time_ms : now_ms;
+}
+
+void peer_link_held_up(struct peer_link *link, uint64_t time_ms, uint64_t now_ms)
+{
+    link->began_ms = later(link->began_ms, time_ms, now_ms);
+    link->heard_ms = later(link->heard_ms, time_ms, now_ms);
+}
+
 /* What is late gets one more pass of the loop: when this thread itself was held up, the answer lies in the
  * kernel. */
 static bool is_late(struct peer_link *link, uint64_t deadline_ms, uint64_t now_ms, const char *why)
@@ -293,7 +304,7 @@ static bool is_late(struct peer_link *link, uint64_t deadline_ms, uint64_t now_m
 uint64_t peer_link_tend(struct peer_link *link, uint64_t now_ms, uint64_t heartbeat_ms)
 {
     uint64_t connect_ms = link->began_ms + CONNECT_MS, greet_ms = link->began_ms + GREET_MS;
-    uint64_t silent_ms = link->heard_ms + 5 * heartbeat_ms + 500;
+    uint64_t silent_ms = link->heard_ms + peer_link_patience_ms(heartbeat_ms);
     uint64_t ping_after_ms = 2 * heartbeat_ms < PING_MAX_MS ? 2 * heartbeat_ms : PING_MAX_MS;
     if (peer_link_over(link)) return now_ms;
     if (!peer_link_up(link)) {

@@ -54,6 +54,13 @@ void peer_link_flush(struct peer_link *link);
 void peer_link_end(struct peer_link *link, const char *why);
 void peer_link_free(struct peer_link *link);
 
+/* After how much silence a link is given up. */
+static inline uint64_t peer_link_patience_ms(uint64_t heartbeat_ms)
+{
+    return 5 * heartbeat_ms + 500;
+}
+/* This thread did not look for that long until now: nobody's time passed. */
+void peer_link_held_up(struct peer_link *link, uint64_t time_ms, uint64_t now_ms);
 /* What time brings: pings (to be flushed), and the ends of those that are too slow or silent. When to ask
  * again. */
 uint64_t peer_link_tend(struct peer_link *link, uint64_t now_ms, uint64_t heartbeat_ms);

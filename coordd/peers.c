@@ -55,13 +55,27 @@ const char *peers_address(const struct peers *peers)
     return peers->advertise;
 }
 
+/* This thread looks again, as it should have at due_ms. Nobody was silent because it was busy for long, or
+ * because the whole machine stood still and the others with it. */
+static uint64_t look(struct peers *peers, uint64_t due_ms)
+{
+    uint64_t now_ms = boottime_ms();
+    if (now_ms >= due_ms + peer_link_patience_ms(peers->settings.heartbeat_ms) / 2)
+        for (size_t i = 0; i < peers->link_count; i++)
+            peer_link_held_up(peers->links[i], now_ms - due_ms, now_ms);
+    peers->looked_ms = now_ms;
+    return now_ms;
+}
+
 /* False: a signal (SIGCONT, a debugger) cut it short, and nothing was reported. */
 static bool pass(struct peers *peers, int wait_ms)
 {
     for (size_t i = 0; i < peers->link_count; i++) peers->links[i]->is_touched = false;
-    if (h2o_evloop_run(peers->loop, wait_ms) == 0) return true;
-    if (errno != EINTR) fatal("peer loop: %s", strerror(errno));
-    return false;
+    uint64_t begin_ms = look(peers, peers->looked_ms);
+    bool whole = h2o_evloop_run(peers->loop, wait_ms) == 0;
+    if (!whole && errno != EINTR) fatal("peer loop: %s", strerror(errno));
+    look(peers, begin_ms + (uint64_t)wait_ms);
+    return whole;
 }
 
 void peers_close(struct peers *peers)
@@ -360,7 +374,7 @@ void peers_wait(struct peers *peers, uint64_t until_ms)
     }
     peers_need_loop(peers);
     peers->woken = false;
-    uint64_t now_ms = boottime_ms();
+    uint64_t now_ms = look(peers, peers->looked_ms);
     bool at_once = is_unreported(peers);
     do {
         uint64_t next_ms = tend(peers, now_ms);

@@ -41,6 +41,7 @@ struct peers {
     struct st_h2o_socket_t *listener, *waker, *finder;
     int found_fd; /* an eventfd: a name was looked up; negative: no loop yet */
     bool woken;
+    uint64_t looked_ms;       /* when this thread last cared for the links */
     uint64_t accept_again_ms; /* 0: accepting */
     struct peer_link *links[LINKS_MAX];
     size_t link_count;

@@ -62,7 +62,7 @@ static void whoever_is_slow_is_closed(void **state)
     uint64_t begin_ms = boottime_ms();
     UNTIL(raw_closed(silent));
     UNTIL(raw_closed(half));
-    assert_in_range(boottime_ms() - begin_ms, 500, 5000);
+    assert_true(boottime_ms() - begin_ms >= 500);
     close(silent);
     close(half);
     assert_undisturbed();
