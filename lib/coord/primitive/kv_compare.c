@@ -78,7 +78,7 @@ static const struct field compared_fields[] = {
      COMPARED(key),
      .flags = FIELD_NULL,
      .about = "null: of a range, all fit"},
-    {.number = 2, .type = FIELD_BOOL, COMPARED(exists), .about = "is it there?"},
+    {.number = 2, .type = FIELD_BOOL, COMPARED(exists), .about = "is it, or any of the range, there?"},
     {.number = 3, .type = FIELD_UINT, COMPARED(revision), .about = "of its last put"},
     {.number = 4, .type = FIELD_UINT, COMPARED(create_revision), .about = "that made it"},
     {.number = 5, .type = FIELD_UINT, COMPARED(version), .about = "how often it was put"},
@@ -145,7 +145,8 @@ static bool value_fits(struct apply *apply, const struct compare_args *args, str
     return result_is(args, slice_compare(full.value, args->value));
 }
 
-/* `version` is all zeroes for a key that is not there. */
+static const struct kv_version none; /* of a key that is not there: all zeroes */
+
 static bool fits(struct apply *apply, const struct compare_args *args, uint64_t target, struct slice key,
                  const struct kv_version *version)
 {
@@ -166,15 +167,11 @@ static bool fits(struct apply *apply, const struct compare_args *args, uint64_t 
     return false;
 }
 
-static void answer(struct apply *apply, bool holds, struct slice key, const struct kv_version *version)
+static void answer_fits(struct apply *apply, struct slice key, bool exists, const struct kv_version *version)
 {
     struct compared *compared = arena_alloc(apply->arena, sizeof *compared);
-    if (!holds) {
-        kv_refuse(apply, OUTCOME_PRECONDITION_FAILED, key, version);
-        return;
-    }
-    *compared = (struct compared){.key = arena_copy(apply->arena, key),
-                                  .exists = version->version,
+    *compared = (struct compared){.key = key,
+                                  .exists = exists,
                                   .revision = version->revision,
                                   .create_revision = version->create_revision,
                                   .version = version->version,
@@ -185,26 +182,31 @@ static void answer(struct apply *apply, bool holds, struct slice key, const stru
 static void compare_key(struct apply *apply, const struct compare_args *args, uint64_t target)
 {
     struct kv_version version;
-    if (!kv_at(apply, args->key, KV_NEWEST, &version)) version = (struct kv_version){0};
-    answer(apply, fits(apply, args, target, args->key, &version), args->key, &version);
+    bool there = kv_at(apply, args->key, KV_NEWEST, &version);
+    if (!there) version = none;
+    if (fits(apply, args, target, args->key, &version))
+        answer_fits(apply, args->key, there, &version);
+    else
+        kv_refuse(apply, OUTCOME_PRECONDITION_FAILED, args->key, &version);
 }
 
 static void compare_range(struct apply *apply, const struct compare_args *args, uint64_t target)
 {
     struct kv_scan scan = kv_scan(apply->arena, args->prefix, args->from, args->to, KV_NEWEST);
-    static const struct kv_version none;
     struct kv_version version;
-    struct slice key;
+    struct slice key = {0};
     uint64_t looks = LOOKS, found = 0;
     for (; kv_scan_next(apply, &scan, &looks, &key, &version); found++)
         if (!fits(apply, args, target, key, &version)) {
-            answer(apply, false, key, &version);
+            kv_refuse(apply, OUTCOME_PRECONDITION_FAILED, key, &version);
             return;
         }
     if (!looks)
         kv_refuse_limit(apply, LOOKS, SLICE("compare fewer keys at once"));
+    else if (found || fits(apply, args, target, key, &none))
+        answer_fits(apply, (struct slice){0}, found, &none);
     else
-        answer(apply, found || fits(apply, args, target, key, &none), (struct slice){0}, &none);
+        kv_refuse(apply, OUTCOME_PRECONDITION_FAILED, (struct slice){0}, NULL);
 }
 
 void kv_compare(struct apply *apply, const void *arguments)
