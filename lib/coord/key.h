@@ -13,10 +13,12 @@ enum key_kind {
     KEY_SESSION = 's',       /* node id                       -> the node's session lease */
     KEY_WAIT = 'w',          /* entry index                   -> primitive code, what */
     KEY_PULSE = 'p',         /* entry index, number           -> primitive code, what */
+    KEY_DUE = 'd',         /* ms since 1970, primitive code, what -> empty */
     KEY_LOCK = 'L',          /* name                          -> lock_row */
     KEY_LOCK_HOLDER = 'H',   /* name 0, token                -> holder_row */
     KEY_LOCK_WAITER = 'W',   /* name 0, place in the queue   -> waiter_row */
     KEY_LOCK_KEPT = 'F',     /* entry index, name -> empty; alone -> how many there are */
+    KEY_LOCK_MANY = 'M',     /* entry index of its arrival    -> lock_many: a wait for several locks */
     KEY_EVENT = 'e',         /* entry index                   -> the events of that entry (event.h) */
     KEY_ELECTION = 'E',      /* name                          -> election_row */
     KEY_CANDIDATE = 'C',     /* name 0, place in the queue   -> candidate_row */

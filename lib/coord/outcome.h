@@ -50,6 +50,7 @@
     X(GUARD_NOT_FOUND, 39, 404, "guard_not_found", false, "no guard on that prefix")                         \
     X(UNCHANGED, 40, 304, "unchanged", false, "nothing has changed")                                         \
     X(NOBODY_LEADS, 41, 409, "nobody_leads", false, "nobody leads")                                          \
+    X(PARTLY_HELD, 42, 409, "partly_held", false, "the lease holds some of the locks already")               \
     /* errors of the edge */                                                                                 \
     X(BAD_REQUEST, 100, 400, "bad_request", false, "the request is malformed")                               \
     X(BAD_JSON, 101, 400, "bad_json", false, "the body is not valid JSON")                                   \
