@@ -114,7 +114,7 @@ def test_every_operation_is_driven_from_the_document(client, document, name):
     lease = client.request("POST", "/v1/leases")[2]["lease"]
     token = client.request("POST", f"/v1/locks/{name}/acquire?lease={lease}")[2]["token"]
     known = {"id": lease, "ids": lease, "lease": lease, "token": token, "name": name, "to": "nobody", "node": "n1",
-             "peer": "127.0.0.1:1"}
+             "peer": "127.0.0.1:1", "candidate": "me", "value": "here", "lock": name}
     last = {"DELETE": 2, "POST": 1, "GET": 0}
     done = {}
     for method, path, operation in sorted(operations(document), key=lambda o: (last.get(o[0], 1), o[2]["operationId"])):
@@ -123,7 +123,8 @@ def test_every_operation_is_driven_from_the_document(client, document, name):
         done[operation["operationId"]] = status
     succeeded = {n for n, status in done.items() if status < 300}
     assert succeeded >= {"lease.create", "lease.renew", "lease.renew_many", "lease.get", "lease.list", "lease.revoke",
-                         "lock.acquire", "lock.get", "lock.list", "lock.check", "lock.break", "cluster.get",
+                         "lock.acquire", "lock.get", "lock.list", "lock.check", "lock.break", "election.campaign",
+                         "election.get", "election.list", "cluster.get",
                          "cluster.can_stop"}, done
 
 
