@@ -13,6 +13,7 @@ struct api_settings {
     const char *hosts; /* further Host names to accept, comma-separated; loopback literals, localhost, the
                           node's name and the listen address always are; "*" accepts any */
     unsigned connections_max;
+    unsigned streams_max; /* 0: 16,384 */
     struct mailbox *mailbox;
 };
 

@@ -14,6 +14,7 @@ struct request_head {
     struct slice origin, site;   /* Origin, Sec-Fetch-Site; empty: none */
     struct slice accept;
     struct slice if_match, if_none_match, retry_key /* Idempotency-Key */, fence /* Coord-Fence */;
+    struct slice last_event_id;
     bool repeated;       /* one of those came twice */
     size_t header_bytes; /* names and values of all headers */
     int version;         /* 0x101 is HTTP/1.1 */

@@ -58,6 +58,7 @@ static void on_wake(h2o_socket_t *socket, const char *error)
     while (*end) end = &(*end)->next;
     *end = inbox.barriers;
     hold_answer(loop, inbox.calls);
+    stream_take(loop, inbox.parcels);
 }
 
 static void on_alarm(h2o_socket_t *socket, const char *error)
@@ -162,6 +163,7 @@ static void drain(struct loop *loop)
     accept_stop(loop);
     on_wake(loop->wake, NULL);
     hold_refuse_all(loop);
+    hold_end_streams(loop);
     connections_shut(loop, false);
     while (loop->connection_count && boottime_ms() < until_ms) pass(loop, DRAIN_PASS_MS);
     if (!loop->connection_count) return;
@@ -332,6 +334,8 @@ static struct api *make_api(const struct api_settings *settings)
         metric_set(&loop->metrics->connections_max, loop->connections_max);
         loop->calls_max = HTTP_CALLS_MAX / api->loop_count;
         loop->waiting_max = HTTP_WAITING_MAX / api->loop_count;
+        loop->streams_max = settings->streams_max / api->loop_count;
+        if (!loop->streams_max) loop->streams_max = settings->streams_max ? 1 : HTTP_STREAMS_MAX;
     }
     api->pages =
         (struct pages){api->node, api->routes, buffer_slice(&api->openapi), api->metrics, api->loop_count};

@@ -4,13 +4,15 @@
  *   http_accept.c   the listener and its connections
  *   http_request.c  a request on its way in: head, route, arguments, call
  *   http_hold.c     a request whose call is with the node: its answer, its deadline, its client going away
+ *   http_stream.c   streams of events, fed by the node
  *   http_send.c     replies on their way out, and those that h2o would give by itself
  *
  * Invariants: 1. Everything in a loop is touched by its own thread only, but the inbox (inbox.h) and the
  * metrics.
  * 2. A connection holds at most one request; connection->held, request->call and call->request name each
  * other or nothing. 3. A call handed to the node comes back exactly once; with call->request NULL nobody
- * waits for it. */
+ * waits for it. 4. A request whose call was a stream's and was answered with a success has the stream instead
+ * (connection->held and request->stream). */
 #ifndef COORDD_API_HTTP_H
 #define COORDD_API_HTTP_H
 
@@ -35,6 +37,7 @@ enum {
     HTTP_ANSWER_MS = 5 * 1000,      /* the node's time for an answer beyond the wait that was asked for */
     HTTP_CALLS_MAX = 64 * 1024,     /* with the node, in all threads */
     HTTP_WAITING_MAX = 16 * 1024,   /* of those, with a wait */
+    HTTP_STREAMS_MAX = 16 * 1024,
     HTTP_ENTITY_MAX = 2 * BODY_MAX, /* bodies beyond it are not even read */
 };
 
@@ -63,6 +66,7 @@ struct loop {
 
     struct call *submitted, **submitted_end; /* to the node at the end of the pass */
     size_t calls_out, waiting_out, calls_max, waiting_max;
+    size_t stream_count, streams_max; /* those whose client is gone count until the node knows */
     struct heap deadlines;
     uint64_t alarm_ms; /* what timer_fd is set to; 0: not set */
     struct notice *barriers, *barriers_asked;
@@ -84,6 +88,7 @@ struct request {
     struct connection *connection;
     h2o_req_t *req;
     struct call *call;
+    struct stream *stream; /* once it has begun */
     const struct route *route;
     enum reply_form form;
     struct timer deadline;
@@ -138,9 +143,21 @@ void hold_request(struct loop *loop, h2o_req_t *req, const struct route *route, 
 void hold_refuse_all(struct loop *loop);
 void hold_expire(struct loop *loop);
 void hold_answer(struct loop *loop, struct call *calls);
+void hold_end_streams(struct loop *loop); /* those that the node has not ended */
 void on_hangups(h2o_socket_t *socket, const char *error);
 
+/* http_stream.c */
+struct stream *stream_new(struct loop *loop, uint64_t number, enum stream_form form);
+void stream_free(struct stream *stream);
+/* The node has taken it: from now on what it sends goes to the request's client. */
+void stream_begin(struct stream *stream, struct request *request);
+void stream_lost(struct stream *stream);  /* there is no client any more */
+void stream_close(struct stream *stream); /* the client closed its side */
+void stream_take(struct loop *loop, struct parcel *parcels);
+
 /* http_send.c */
+/* The head of a body whose size is not known; what must follow is h2o_send, at once. */
+void send_head(struct loop *loop, h2o_req_t *req, const struct reply *reply, h2o_generator_t *generator);
 void send_reply(struct loop *loop, h2o_req_t *req, const struct reply *reply, struct slice body);
 void send_problem(struct loop *loop, h2o_req_t *req, const struct problem *problem);
 /* Turns what h2o refuses by itself (a body too large) into problem documents. */

@@ -67,11 +67,16 @@ static struct call *release(struct request *request)
 
 /* --- ends without an answer --- */
 
+static void tell_gone(struct loop *loop, const struct call *call)
+{
+    if (call->wait_ms || call->stream) notify(loop, NOTICE_GONE, NULL, call->number);
+}
+
 static void end(struct request *request, const struct problem *problem)
 {
     struct loop *loop = loop_of(request);
     const struct call *call = release(request);
-    if (call->wait_ms) notify(loop, NOTICE_GONE, NULL, call->number);
+    tell_gone(loop, call);
     metrics_request(loop->metrics, request->route->number, problem->outcome,
                     loop_now_ns(loop) - request->started_ns);
     send_problem(loop, request->req, problem);
@@ -81,6 +86,10 @@ static void end(struct request *request, const struct problem *problem)
 static void gone(struct request *request)
 {
     metric_add(&loop_of(request)->metrics->gone, 1);
+    if (request->stream) {
+        stream_close(request->stream);
+        return;
+    }
     request->req->http1_is_persistent = 0;
     end(request, &(struct problem){.outcome = OUTCOME_OUTCOME_UNKNOWN,
                                    .detail = SLICE("the client closed its side of the connection")});
@@ -88,7 +97,8 @@ static void gone(struct request *request)
 
 static void out_of_time(struct request *request)
 {
-    bool query = request->route->operation->kind == OPERATION_QUERY;
+    bool query = request->route->operation->kind == OPERATION_QUERY ||
+                 request->route->operation->kind == OPERATION_STREAM;
     end(request, &(struct problem){.outcome = query ? OUTCOME_OVERLOADED : OUTCOME_OUTCOME_UNKNOWN,
                                    .detail = SLICE("the node did not answer in time")});
 }
@@ -97,10 +107,15 @@ static void out_of_time(struct request *request)
 static void on_dispose(void *arg)
 {
     struct request *request = arg;
+    if (request->stream) {
+        unwatch(request);
+        request->connection->held = NULL;
+        stream_lost(request->stream);
+        return;
+    }
     if (!request->call) return;
     struct loop *loop = loop_of(request);
-    const struct call *call = release(request);
-    if (call->wait_ms) notify(loop, NOTICE_GONE, NULL, call->number);
+    tell_gone(loop, release(request));
 }
 
 /* Readable while its request is held: the client died, closed, or sends its next request. One that closed
@@ -118,7 +133,7 @@ static void on_stir(h2o_socket_t *socket, const char *error)
         return;
     }
     unlisten(request);
-    if (request->call->wait_ms) watch_hangup(request);
+    if (request->call->wait_ms || request->call->stream) watch_hangup(request);
 }
 
 void on_hangups(h2o_socket_t *socket, const char *error)
@@ -147,7 +162,16 @@ void hold_refuse_all(struct loop *loop)
 {
     for (struct connection *connection = loop->connections, *next; connection; connection = next) {
         next = connection->next;
-        if (connection->held) end(connection->held, &(struct problem){.outcome = OUTCOME_SHUTTING_DOWN});
+        if (connection->held && connection->held->call)
+            end(connection->held, &(struct problem){.outcome = OUTCOME_SHUTTING_DOWN});
+    }
+}
+
+void hold_end_streams(struct loop *loop)
+{
+    for (struct connection *connection = loop->connections, *next; connection; connection = next) {
+        next = connection->next;
+        if (connection->held && connection->held->stream) stream_close(connection->held->stream);
     }
 }
 
@@ -188,12 +212,24 @@ void hold_request(struct loop *loop, h2o_req_t *req, const struct route *route, 
 /* A grant that finds nobody goes back to the node, which undoes it. */
 static void drop_late(struct loop *loop, struct call *call)
 {
+    if (call->stream && call->outcome == OUTCOME_OK)
+        stream_lost(call->stream); /* the node may have heard of its end before its beginning */
+    else if (call->stream)
+        stream_free(call->stream);
     if (call->operation->undo && problem_facts(call->outcome)->status < 300) {
         metric_add(&loop->metrics->undelivered, 1);
         notify(loop, NOTICE_UNDELIVERED, call, call->number);
     } else {
         call_free(call);
     }
+}
+
+static void begin_stream(struct request *request, struct stream *stream)
+{
+    request->connection->held = request;
+    request->stream = stream;
+    watch_hangup(request);
+    stream_begin(stream, request);
 }
 
 static void answer(struct loop *loop, struct call *call)
@@ -208,6 +244,12 @@ static void answer(struct loop *loop, struct call *call)
     release(request);
     metrics_request(loop->metrics, request->route->number, call->outcome,
                     loop_now_ns(loop) - request->started_ns);
+    if (call->stream && call->outcome == OUTCOME_OK) {
+        begin_stream(request, call->stream);
+        call_free(call);
+        return;
+    }
+    if (call->stream) stream_free(call->stream);
     loop->scratch.size = 0;
     struct reply reply = reply_to_call(request->route, call, request->form, &loop->scratch);
     send_reply(loop, request->req, &reply, buffer_slice(&loop->scratch));

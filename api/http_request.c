@@ -41,6 +41,8 @@ static void read_header(const h2o_header_t *header, struct request_head *head)
         head->accept = slice_of_iovec(header->value);
     else if (name->len >= sizeof "if-match" - 1 && read_condition(header, head))
         return;
+    else if (h2o_memis(name->base, name->len, H2O_STRLIT("last-event-id")))
+        head->last_event_id = slice_of_iovec(header->value);
     else if (h2o_memis(name->base, name->len, H2O_STRLIT("origin")))
         head->origin = slice_of_iovec(header->value);
     else if (h2o_memis(name->base, name->len, H2O_STRLIT("sec-fetch-site")))
@@ -122,25 +124,34 @@ static bool read_arguments(h2o_req_t *req, const struct request_head *head, cons
         if (!argument_text(&argument, match->route->parts[i], match->parts[i])) return false;
     struct query_options options = {0};
     struct slice body = slice_of_iovec(req->entity);
-    if (query.size && !query_parse(query, operation->kind, &argument, &options)) return false;
+    if (query.size && !query_parse(query, operation, &argument, &options)) return false;
+    if (!query_seen(head->if_none_match, head->last_event_id, operation, &argument, &options)) return false;
     if (!conditions_apply(head, operation, &argument, call)) return false;
     bool raw = (operation->flags & OPERATION_RAW) && operation->kind == OPERATION_COMMAND;
     if (raw && !raw_value(&argument, body)) return false;
     if (!raw && body.size && !body_parse(body, &argument)) return false;
     call->stale = options.stale;
     call->min_revision = options.min_revision;
+    call->since_given = options.since_given;
+    call->since = options.since;
+    call->wait_ms = options.wait_ms;
     return argument_done(&argument);
 }
 
-static uint64_t wait_of(const struct route *route, const void *args)
+static void set_wait(const struct route *route, struct call *call)
 {
-    uint64_t wait_ms = 0;
-    if (route->wait) memcpy(&wait_ms, (const char *)args + route->wait->offset, sizeof wait_ms);
-    return wait_ms;
+    if (route->wait)
+        memcpy(&call->wait_ms, (const char *)call->args + route->wait->offset, sizeof call->wait_ms);
 }
 
 static bool has_room(const struct loop *loop, const struct call *call, struct problem *problem)
 {
+    if (call->operation->kind == OPERATION_STREAM && loop->stream_count >= loop->streams_max) {
+        problem->outcome = OUTCOME_OVERLOADED;
+        problem->limit = loop->streams_max;
+        problem->detail = SLICE("too many streams are open on this node");
+        return false;
+    }
     bool calls = loop->calls_out < loop->calls_max;
     if (calls && (!call->wait_ms || loop->waiting_out < loop->waiting_max)) return true;
     problem->outcome = OUTCOME_OVERLOADED;
@@ -157,15 +168,37 @@ static bool make_call(struct loop *loop, h2o_req_t *req, const struct request_he
 {
     if (form == REPLY_NOT_ACCEPTABLE) {
         problem->outcome = OUTCOME_NOT_ACCEPTABLE;
-        problem->detail = SLICE("this operation answers with application/json");
+        problem->detail = match->route->operation->kind == OPERATION_STREAM
+                              ? SLICE("this operation answers with text/event-stream or application/x-ndjson")
+                              : SLICE("this operation answers with application/json");
         return false;
     }
     call->operation = match->route->operation;
     if (!read_arguments(req, head, match, query, call, problem)) return false;
     call->arrived_ms = loop_now_ms(loop);
-    call->wait_ms = wait_of(match->route, call->args);
+    set_wait(match->route, call);
     call->home = &loop->inbox;
     return has_room(loop, call, problem);
+}
+
+/* A stream has a head, and a body without end that HEAD does not ask for. */
+static void send_stream_head(struct loop *loop, h2o_req_t *req, enum stream_form form)
+{
+    struct reply reply = {.status = 200, .type = stream_type(form)};
+    send_reply(loop, req, &reply, (struct slice){0});
+}
+
+static void submit_stream(struct loop *loop, h2o_req_t *req, const struct route *route, enum reply_form form,
+                          struct call *call)
+{
+    call->form = form == REPLY_NDJSON ? STREAM_NDJSON : STREAM_SSE;
+    if (h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD"))) {
+        send_stream_head(loop, req, call->form);
+        call_free(call);
+        return;
+    }
+    call->stream = stream_new(loop, call->number, call->form);
+    hold_request(loop, req, route, form, call);
 }
 
 /* --- the road of a request --- */
@@ -181,7 +214,10 @@ static void serve_operation(struct loop *loop, h2o_req_t *req, const struct requ
         row = match.route->number;
         enum reply_form form = reply_form(head->accept, match.route->operation);
         if (make_call(loop, req, head, &match, query, form, call, &problem)) {
-            hold_request(loop, req, match.route, form, call);
+            if (match.route->operation->kind == OPERATION_STREAM)
+                submit_stream(loop, req, match.route, form, call);
+            else
+                hold_request(loop, req, match.route, form, call);
             return;
         }
     } else {

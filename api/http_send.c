@@ -179,6 +179,16 @@ void send_reply(struct loop *loop, h2o_req_t *req, const struct reply *reply, st
     acknowledge_quickly(connection);
 }
 
+void send_head(struct loop *loop, h2o_req_t *req, const struct reply *reply, h2o_generator_t *generator)
+{
+    /* in the pool: the head is written when the body begins */
+    struct header_writer *writer = h2o_mem_alloc_pool(&req->pool, sizeof *writer);
+    *writer = (struct header_writer){.req = req};
+    write_head(writer, loop, reply, 0);
+    req->res.content_length = SIZE_MAX;
+    h2o_start_response(req, generator);
+}
+
 void send_problem(struct loop *loop, h2o_req_t *req, const struct problem *problem)
 {
     loop->scratch.size = 0;

@@ -14,7 +14,9 @@ struct api_loop {
     bool woken; /* event_fd was written and not yet emptied */
     struct call *calls, **calls_end;
     struct notice *barriers, **barriers_end;
+    struct parcel *parcels, **parcels_end;
     struct call *batch, **batch_end; /* the node thread's, within one mailbox_deliver */
+    struct parcel *parcel_batch, **parcel_batch_end; /* the same, of mailbox_post */
     struct api_loop *next_batch;
 };
 
@@ -26,6 +28,7 @@ void inbox_close(struct api_loop *loop);
 struct inbox {
     struct call *calls;      /* answered, in order */
     struct notice *barriers; /* to be handed to mailbox_notify after the passes that they ask for */
+    struct parcel *parcels;  /* in order; to be looked at after the calls */
 };
 struct inbox inbox_take(struct api_loop *loop);
 /* Ends one round of waiting on event_fd from another thread. */

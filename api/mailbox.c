@@ -110,6 +110,15 @@ static void free_notices(struct notice *notices)
     }
 }
 
+static void free_parcels(struct parcel *parcels)
+{
+    while (parcels) {
+        struct parcel *next = parcels->next;
+        parcel_free(parcels);
+        parcels = next;
+    }
+}
+
 /* --- api to node --- */
 
 struct mailbox *mailbox_new(void)
@@ -197,6 +206,8 @@ void inbox_open(struct api_loop *loop, struct mailbox *mailbox)
     loop->calls_end = &loop->calls;
     loop->barriers_end = &loop->barriers;
     loop->batch_end = &loop->batch;
+    loop->parcels_end = &loop->parcels;
+    loop->parcel_batch_end = &loop->parcel_batch;
     pthread_mutex_lock(&mailbox->mutex);
     CHECK(mailbox->loop_count < LOOPS_MAX);
     mailbox->loops[mailbox->loop_count++] = loop;
@@ -213,6 +224,7 @@ void inbox_close(struct api_loop *loop)
     pthread_mutex_unlock(&mailbox->mutex);
     free_calls(loop->calls);
     free_notices(loop->barriers);
+    free_parcels(loop->parcels);
     close(loop->event_fd);
     pthread_mutex_destroy(&loop->mutex);
 }
@@ -258,6 +270,33 @@ void mailbox_deliver(struct call *calls)
     for (; touched; touched = touched->next_batch) deliver_batch(touched);
 }
 
+static void post_batch(struct api_loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    *loop->parcels_end = loop->parcel_batch;
+    loop->parcels_end = loop->parcel_batch_end;
+    unlock_and_write(loop);
+    loop->parcel_batch = NULL;
+    loop->parcel_batch_end = &loop->parcel_batch;
+}
+
+void mailbox_post(struct parcel *parcels)
+{
+    struct api_loop *touched = NULL;
+    for (struct parcel *parcel = parcels, *next; parcel; parcel = next) {
+        next = parcel->next;
+        struct api_loop *loop = parcel->home;
+        if (!loop->parcel_batch) {
+            loop->next_batch = touched;
+            touched = loop;
+        }
+        parcel->next = NULL;
+        *loop->parcel_batch_end = parcel;
+        loop->parcel_batch_end = &parcel->next;
+    }
+    for (; touched; touched = touched->next_batch) post_batch(touched);
+}
+
 void mailbox_ask_barrier(struct mailbox *mailbox, uint64_t number)
 {
     pthread_mutex_lock(&mailbox->mutex);
@@ -285,11 +324,13 @@ size_t mailbox_barrier_count(const struct mailbox *mailbox)
 struct inbox inbox_take(struct api_loop *loop)
 {
     pthread_mutex_lock(&loop->mutex);
-    struct inbox inbox = {loop->calls, loop->barriers};
+    struct inbox inbox = {loop->calls, loop->barriers, loop->parcels};
     loop->calls = NULL;
     loop->calls_end = &loop->calls;
     loop->barriers = NULL;
     loop->barriers_end = &loop->barriers;
+    loop->parcels = NULL;
+    loop->parcels_end = &loop->parcels;
     if (loop->woken) {
         eventfd_t ignored;
         CHECK(eventfd_read(loop->event_fd, &ignored) == 0);

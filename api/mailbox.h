@@ -6,6 +6,7 @@
 #ifndef COORDD_API_MAILBOX_H
 #define COORDD_API_MAILBOX_H
 
+#include "api/stream.h"
 #include "coord/operation.h"
 
 struct api_loop; /* an api thread (api/http.c) */
@@ -16,12 +17,17 @@ struct call {
     /* request */
     const struct operation *operation;
     void *args;
-    const void *guard; /* COMMAND: struct guarded_args around operation and args; NULL: it goes as it is */
+    const void *guard;   /* COMMAND: struct guarded_args around operation and args; NULL: it goes as it is */
     uint64_t arrived_ms; /* CLOCK_BOOTTIME when the api thread read it */
     uint64_t wait_ms;    /* OPERATION_WAITS: how long its answer may take beyond the commit; 0: do not wait */
     uint64_t number;     /* unique in this process, from 1: names the call in a notice */
     bool stale;          /* QUERY: answer from local state at once */
     uint64_t min_revision; /* QUERY: not before this node has applied it; 0: none */
+    bool since_given;      /* QUERY with an object: unless something has changed since, wait or answer
+                              UNCHANGED. STREAM: events after it */
+    uint64_t since;
+    struct stream *stream; /* STREAM: the api's end of it, the node's to feed after a success */
+    enum stream_form form;
     /* answer */
     enum outcome outcome;
     const struct record *shape; /* of result, NULL: none */
@@ -32,24 +38,27 @@ struct call {
     uint64_t age_ms;   /* stale reads: since this node last knew itself up to date */
     /* the node's */
     uint64_t index; /* of its entry, once proposed and known */
+    bool last_look; /* its wait is over: what is found now is the answer */
     /* the api's */
     struct api_loop *home;
     void *request;
 };
 
 enum notice_kind {
-    NOTICE_GONE = 1,    /* the client of call `number` went away: drop its wait */
+    NOTICE_GONE = 1,    /* the client of call `number` went away: drop its wait, end its stream */
     NOTICE_UNDELIVERED, /* its answer came too late: `call` comes back, the node undoes the grant if its
                            operation has an undo, and frees it */
     NOTICE_BARRIER, /* answer to mailbox_ask_barrier: everything the api thread could read before it was asked
                        has been submitted */
     NOTICE_STOP,    /* a signal asks for the end */
+    NOTICE_CREDIT,  /* the client of stream `number` has taken so many bytes more */
 };
 
 struct notice {
     struct notice *next;
     enum notice_kind kind;
-    uint64_t number; /* GONE: of the call; BARRIER: the one asked */
+    uint64_t number; /* GONE, CREDIT: of the call; BARRIER: the one asked */
+    uint64_t bytes;  /* CREDIT */
     struct call *call;
 };
 
@@ -76,6 +85,8 @@ int mailbox_descriptor(const struct mailbox *mailbox);
 
 /* node -> api (api/http.c): answered calls, each to its home; every api thread is woken at most once. */
 void mailbox_deliver(struct call *calls);
+/* Parcels for streams, each to its home, in order; a stream's call must have been delivered before. */
+void mailbox_post(struct parcel *parcels);
 /* Asks every api thread for a barrier notice with this number, sent after a full pass over its readable
  * sockets that began after the asking. */
 void mailbox_ask_barrier(struct mailbox *mailbox, uint64_t number);

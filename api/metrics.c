@@ -145,6 +145,7 @@ static void edge(const struct exposition *exposition)
         metric_add(&sum.accepted, value_of(&each->accepted));
         metric_add(&sum.under_way, value_of(&each->under_way));
         metric_add(&sum.waiting, value_of(&each->waiting));
+        metric_add(&sum.streams, value_of(&each->streams));
         metric_add(&sum.body_bytes_in, value_of(&each->body_bytes_in));
         metric_add(&sum.body_bytes_out, value_of(&each->body_bytes_out));
         metric_add(&sum.gone, value_of(&each->gone));
@@ -160,6 +161,7 @@ static void edge(const struct exposition *exposition)
         value_of(&sum.under_way));
     one(out, "http_requests_waiting", "gauge", "Of those, requests that asked to wait.",
         value_of(&sum.waiting));
+    one(out, "http_streams", "gauge", "Streams of events that are open.", value_of(&sum.streams));
     one(out, "http_request_body_bytes_total", "counter", "Bytes of request bodies.",
         value_of(&sum.body_bytes_in));
     one(out, "http_response_body_bytes_total", "counter", "Bytes of response bodies.",

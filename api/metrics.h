@@ -23,7 +23,7 @@ struct metrics {
     size_t operation_count;
     struct operation_metrics
         *operations; /* by route number; then one for pages, one for what met no operation */
-    metric connections, connections_max, under_way, waiting; /* gauges */
+    metric connections, connections_max, under_way, waiting, streams; /* gauges */
     metric accepted, body_bytes_in, body_bytes_out, gone, undelivered;
 };
 

@@ -57,8 +57,25 @@ static unsigned quality(struct slice parameters)
     return 1000;
 }
 
+static enum reply_form stream_reply_form(struct slice accept)
+{
+    if (!accept.size) return REPLY_SSE;
+    unsigned lines = 0, events = 0;
+    while (accept.size) {
+        struct slice parameters = take_until(&accept, ','), type = take_until(&parameters, ';');
+        unsigned q = quality(parameters);
+        bool json = slice_is(type, "application/x-ndjson") || slice_is(type, "application/ndjson") ||
+                    slice_is(type, "application/jsonl");
+        bool any = slice_is(type, "*/*") || slice_is(type, "text/*") || slice_is(type, "text/event-stream");
+        unsigned *place = json ? &lines : any ? &events : NULL;
+        if (place && q > *place) *place = q;
+    }
+    return lines > events ? REPLY_NDJSON : events ? REPLY_SSE : lines ? REPLY_NDJSON : REPLY_NOT_ACCEPTABLE;
+}
+
 enum reply_form reply_form(struct slice accept, const struct operation *operation)
 {
+    if (operation->kind == OPERATION_STREAM) return stream_reply_form(accept);
     bool raw = (operation->flags & OPERATION_RAW) && operation->kind == OPERATION_QUERY;
     if (slice_is(accept, "application/json")) return REPLY_JSON;
     if (!accept.size || slice_is(accept, "*/*")) return raw ? REPLY_RAW : REPLY_JSON;
@@ -129,7 +146,7 @@ static void write_plain(const struct record *shape, const void *result, struct b
 static void write_success(const struct call *call, enum reply_form form, struct reply *reply,
                           struct buffer *body)
 {
-    if (reply->status == 204) return;
+    if (reply->status == 204 || reply->status == 304) return;
     reply->type = form == REPLY_PLAIN ? "text/plain; charset=utf-8"
                   : form == REPLY_RAW ? "application/octet-stream"
                                       : "application/json";
@@ -161,7 +178,8 @@ static void set_result_headers(const struct route *route, const struct call *cal
     if (route->expires_in_ms) reply->expires_in_ms = number_at(route->expires_in_ms, call->result);
     if (route->version) reply->version = number_at(route->version, call->result);
     if (route->create_revision) reply->create_revision = number_at(route->create_revision, call->result);
-    reply->has_expires = route->expires_in_ms && reply->expires_in_ms != RECORD_UNKNOWN;
+    bool none = route->expires_in_ms && (route->expires_in_ms->flags & FIELD_NULL) && !reply->expires_in_ms;
+    reply->has_expires = route->expires_in_ms && !none && reply->expires_in_ms != RECORD_UNKNOWN;
 }
 
 struct reply reply_to_problem(const struct problem *problem, struct buffer *body)

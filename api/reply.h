@@ -7,7 +7,7 @@
 #include "api/problem.h"
 #include "api/route.h"
 
-enum reply_form { REPLY_NOT_ACCEPTABLE, REPLY_JSON, REPLY_PLAIN, REPLY_RAW };
+enum reply_form { REPLY_NOT_ACCEPTABLE, REPLY_JSON, REPLY_PLAIN, REPLY_RAW, REPLY_SSE, REPLY_NDJSON };
 
 struct reply {
     int status;

@@ -115,7 +115,8 @@ static void look_up_fields(struct route *route)
         CHECK(route->wait && route->wait->type == FIELD_DURATION);
     }
     size_t size = strlen(operation->path);
-    route->tagged = strcmp(operation->method, "GET") == 0 && operation->path[size - 1] == '}';
+    route->tagged = operation->kind != OPERATION_STREAM && strcmp(operation->method, "GET") == 0 &&
+                    (operation->path[size - 1] == '}' || operation->object);
     if (!result) return;
     route->token = record_field(result, SLICE("token"));
     route->lease = record_field(result, SLICE("lease"));

@@ -263,8 +263,9 @@ static bool answer_call(struct node *node, struct ask *ask)
     struct call *call = ask->call;
     struct apply apply;
     begin_apply(node, &apply);
+    struct answer answer;
     bool renewal = call->operation->kind == OPERATION_RENEWAL;
-    bool done = true;
+    bool done = true, kept = false;
     if (renewal)
         done = node->office_term ? renew_here(node, call, &apply) : renewed_there(ask, &apply);
     else if (call->min_revision > node->applied)
@@ -273,10 +274,15 @@ static bool answer_call(struct node *node, struct ask *ask)
         coord_query(&apply, call->operation, call->args);
     if (done) {
         CHECK(apply.answers);
+        answer = *apply.answers;
+        bool read = !renewal && call->min_revision <= node->applied;
+        kept = read && watches_keep(node->watches, call, &apply, &answer);
+    }
+    if (done && !kept) {
         if (renewal && !node->office_term)
-            reply_renewed(node, ask, apply.answers);
+            reply_renewed(node, ask, &answer);
         else
-            pending_reply(node->pending, call, apply.answers, node->applied);
+            pending_reply(node->pending, call, &answer, node->applied);
     }
     arena_reset(&node->arena);
     return done;

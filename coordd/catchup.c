@@ -283,6 +283,8 @@ void catchup_switch(struct node *node)
     node->view.first_index = place.index + 1;
     node->view.snapshots++;
     forget_requests(node);
+    watches_switched(node->watches);
+    node_see(node);
     reply(node, WIRE_HAS);
     LOG(INFO, "a received snapshot is this node's state now", {"index", log_number(place.index)},
         {"term", log_number(place.term)});

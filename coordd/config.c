@@ -55,6 +55,8 @@ static const struct setting_row rows[] = {
      "threads that speak HTTP"},
     {"connections-max", NUMBER, offsetof(struct config, connections_max), "4096", 1, 1000000, NULL,
      "HTTP connections at once"},
+    {"streams-max", NUMBER, offsetof(struct config, streams_max), "16384", 1, 1000000, NULL,
+     "streams of events at once, of those connections"},
     {"log-format", CHOICE, offsetof(struct config, log_format), "text", 0, 0, "text|json",
      "of the lines on standard error"},
     {"log-level", CHOICE, offsetof(struct config, log_level), "info", 0, 0, "debug|info|warn|error",

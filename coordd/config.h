@@ -13,7 +13,7 @@ struct config {
     const char *data_dir, *listen, *hosts, *log_format, *log_level, *config;
     const char *peer_listen, *advertise_peer, *initial_cluster, *join; /* NULL: not given */
     const char *cluster_secret_file, *peer_cert, *peer_key, *peer_ca;
-    uint64_t log_keep_mb, heartbeat_ms, election_timeout_ms, api_threads, connections_max;
+    uint64_t log_keep_mb, heartbeat_ms, election_timeout_ms, api_threads, connections_max, streams_max;
 };
 
 /* False with one line for the operator in error. The texts live as long as argv, the environment and the

@@ -86,6 +86,24 @@ static void propose_pulses(struct node *node)
     if (node->pulse_burst < PULSE_BURST_MAX) node->pulse_burst *= 2;
 }
 
+/* Until what was set to a time is due, by what an entry would be stamped with; UINT64_MAX: nothing is, or an
+ * entry that does it is under way. */
+static uint64_t due_in_ms(const struct node *node)
+{
+    uint64_t at_ms = coord_due_ms(node->rows), wall_ms = wallclock_ms();
+    bool under_way = node->due_term == node->office_term && node->due_index > node->applied;
+    if (at_ms == UINT64_MAX || under_way) return UINT64_MAX;
+    if (wall_ms < node->stamped_ms) wall_ms = node->stamped_ms;
+    return at_ms > wall_ms ? at_ms - wall_ms : 0;
+}
+
+static void propose_due(struct node *node)
+{
+    if (due_in_ms(node) != 0) return;
+    node->due_term = node->office_term;
+    node->due_index = node_propose(node, operation_due, &(struct due_args){0}, 0, 0);
+}
+
 /* The end of a wait goes the way of the wait itself. */
 static void propose_cancels(struct node *node)
 {
@@ -130,6 +148,7 @@ void duties_propose(struct node *node)
     if (!node->office_term) return;
     step_expiry(node);
     propose_pulses(node);
+    propose_due(node);
     propose_digest(node);
 }
 
@@ -156,6 +175,7 @@ uint64_t duties_next_ms(const struct node *node)
     if (works_at_once(node)) return 0;
     earliest(&until_ms, raft_next_ms(node->raft));
     earliest(&until_ms, pending_next_ms(node->pending));
+    earliest(&until_ms, watches_next_ms(node->watches));
     earliest(&until_ms, proposals_next_ms(node));
     earliest(&until_ms, asks_next_ms(node));
     earliest(&until_ms, catchup_next_ms(node));
@@ -167,6 +187,8 @@ uint64_t duties_next_ms(const struct node *node)
     if (!node->session) earliest(&until_ms, now_ms + node->settings.heartbeat_ms);
     if (!node->office_term) return until_ms;
     earliest(&until_ms, now_ms + node->settings.heartbeat_ms / 2);
+    uint64_t due_ms = due_in_ms(node);
+    if (due_ms < 1000) earliest(&until_ms, now_ms + (due_ms ? due_ms : 1));
     if (node->expiry.stage == EXPIRY_IDLE) earliest(&until_ms, lease_clock_next_ms(node->leases));
     return until_ms;
 }

@@ -268,6 +268,7 @@ bool founding_turn(struct node *node)
     struct mail mail = mailbox_take(node->settings.mailbox);
     take_notices(node, mail.notices);
     if (!node->founding) { /* it is a member since a moment ago */
+        node_see(node);
         intake_calls(node, mail.calls);
         return !node->stopped;
     }

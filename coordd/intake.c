@@ -25,7 +25,9 @@ static void answer_stale(struct node *node, struct call *call)
     call->age_ms = age_ms(node);
     apply_begin(&apply, node->rows, &node->arena, node->applied, mark.term, mark.time_ms);
     coord_query(&apply, call->operation, call->args);
-    pending_reply_stale(node->pending, call, apply.answers, node->applied);
+    struct answer answer;
+    if (!watches_keep(node->watches, call, &apply, &answer))
+        pending_reply_stale(node->pending, call, &answer, node->applied);
     arena_reset(&node->arena);
 }
 
@@ -60,6 +62,7 @@ static void take_read(struct node *node, struct call *call)
 static bool is_blocked(const struct node *node, const struct call *call)
 {
     bool command = call->operation->kind == OPERATION_COMMAND;
+    if (call->operation->kind == OPERATION_STREAM) return false; /* from what is applied */
     return node->save_blocked && (command ? (call->operation->flags & OPERATION_GROWS) != 0 : !call->stale);
 }
 
@@ -76,8 +79,20 @@ void intake_calls(struct node *node, struct call *calls)
             take_command(node, call);
         else if (call->operation->kind == OPERATION_CLUSTER)
             cluster_calls_take(node, call);
+        else if (call->operation->kind == OPERATION_STREAM)
+            watches_open(node->watches, call);
         else
             take_read(node, call);
+    }
+}
+
+/* A client whose wait is over is told of the newest state: the time that it has waited does not count. */
+void intake_again(struct node *node, struct call *calls)
+{
+    for (struct call *call = calls, *next; call; call = next) {
+        next = call->next;
+        call->arrived_ms = node->now_ms;
+        take_read(node, call);
     }
 }
 
@@ -128,6 +143,7 @@ static void stop(struct node *node)
     LOG(INFO, "stopping: waiting requests are answered 503",
         {"waiting", log_number(pending_waiting(node->pending))});
     node->stopping = true;
+    watches_stop(node->watches);
     pending_break(node->pending);
     node->stopping_ms = node->now_ms;
 }
@@ -139,6 +155,10 @@ void intake_notices(struct node *node, struct notice *notices)
         switch (notice->kind) {
         case NOTICE_GONE:
             pending_gone(node->pending, notice->number);
+            watches_gone(node->watches, notice->number);
+            break;
+        case NOTICE_CREDIT:
+            watches_credit(node->watches, notice->number, notice->bytes);
             break;
         case NOTICE_UNDELIVERED:
             undo(node, notice->call);

@@ -71,6 +71,7 @@ static struct api *open_api(const struct config *config, const struct node *node
                                     .node = node_name(node),
                                     .hosts = config->hosts,
                                     .connections_max = (unsigned)config->connections_max,
+                                    .streams_max = (unsigned)config->streams_max,
                                     .mailbox = mailbox};
     struct api *api = api_start(&settings, error, sizeof error);
     if (!api) LOG(ERROR, "refused to start", {"why", error});

@@ -23,6 +23,7 @@ static struct mail gather(struct node *node)
     if (node->now_ms - last_ms > node->settings.heartbeat_ms)
         lease_clock_gap(node->leases, node->now_ms - last_ms);
     pending_clock(node->pending, node->leases, node->now_ms);
+    node_see(node);
     node->saved_ms = node->now_ms;
     arena_reset(&node->turn);
     return mail;
@@ -159,7 +160,10 @@ void node_apply(struct node *node, const struct raft_entry *entry, bool answers)
         time_ms = command.time_ms;
         apply_begin(&apply, node->rows, &node->arena, entry->index, entry->term, time_ms);
         coord_apply(&apply, &command);
-        if (answers) answer(node, &apply, &command);
+        if (answers) {
+            answer(node, &apply, &command);
+            watches_applied(node->watches, &node->arena, entry->index, apply.events);
+        }
     }
     state_set_mark(node->contents.state, entry->index, entry->term, time_ms);
     if (time_ms > node->stamped_ms) node->stamped_ms = time_ms;
@@ -248,6 +252,7 @@ static void stop_when_idle(struct node *node)
     proposals_forget_sent(node);
     pending_stop(node->pending, OUTCOME_OUTCOME_UNKNOWN, OUTCOME_OUTCOME_UNKNOWN);
     pending_deliver(node->pending);
+    watches_post(node->watches);
     if (state_dirty(node->contents.state)) state_commit(node->contents.state);
     node->stopped = true;
 }
@@ -267,9 +272,13 @@ bool node_turn(struct node *node)
         office_follow(node);
     }
     if (node->status.commit != node->view.commit) node->hurry = true; /* the others are to know */
+    node_see(node);
     asks_answer(node);
     duties_confirmed(node);
+    watches_turn(node->watches);
+    intake_again(node, watches_due(node->watches));
     pending_deliver(node->pending);
+    watches_post(node->watches);
     keep(node);
     stop_when_idle(node);
     peers_flush(node->peers);
@@ -308,6 +317,16 @@ static const char *role(const struct node *node)
         raft_config_member(raft_config_in_force(node->raft), node->identity.node);
     if (self && self->membership == RAFT_VOTER) return roles[node->status.role];
     return self && self->membership == RAFT_OBSERVER ? "observer" : "learner";
+}
+
+void node_see(struct node *node)
+{
+    struct state_mark mark = state_mark(node->contents.state);
+    watches_see(node->watches, &(struct watches_view){.rows = node->rows,
+                                                      .applied = node->applied,
+                                                      .term = mark.term,
+                                                      .time_ms = mark.time_ms,
+                                                      .now_ms = node->now_ms});
 }
 
 void node_show(struct node *node)
@@ -357,6 +376,7 @@ void node_close(struct node *node)
     proposals_free(node);
     if (node->peers) peers_close(node->peers);
     if (node->founding) founding_free(node->founding);
+    watches_free(node->watches);
     pending_free(node->pending);
     lease_clock_free(node->leases);
     if (node->raft) raft_free(node->raft);

@@ -11,6 +11,7 @@
 #include "coordd/node.h"
 #include "coordd/peers.h"
 #include "coordd/pending.h"
+#include "coordd/watch.h"
 #include "coordd/wire.h"
 #include "storage/snapshot.h"
 
@@ -231,6 +232,7 @@ struct node {
     struct raftlog_identity identity;
     struct peers *peers;
     struct pending *pending;
+    struct watches *watches;
     struct lease_clock *leases;
     struct arena arena;    /* one entry's, or one query's */
     struct arena turn;     /* one turn's */
@@ -256,6 +258,7 @@ struct node {
     uint64_t leader_seen, term_seen; /* to notice a change */
     struct expiry expiry;
     size_t pulses_out, pulse_burst;
+    uint64_t due_index, due_term; /* newest entry proposed for what was due, and when */
     struct {
         uint64_t index, digest;
     } digests[DIGESTS_KEPT];
@@ -273,6 +276,7 @@ struct node {
 /* intake.c */
 void intake_calls(struct node *node, struct call *calls);
 void intake_notices(struct node *node, struct notice *notices);
+void intake_again(struct node *node, struct call *calls); /* reads that are to be run once more */
 void intake_refuse_all(struct node *node, enum outcome outcome, const char *detail);
 void intake_hold(struct node *node); /* refuses what has waited too long for a leader */
 
@@ -305,6 +309,7 @@ void founding_free(struct founding *founding);
 /* node.c */
 void node_apply(struct node *node, const struct raft_entry *entry, bool answers);
 void node_show(struct node *node);
+void node_see(struct node *node); /* what the watches are to see of the state */
 bool node_tell(struct node *node, uint64_t to, enum wire_kind kind, const void *data);
 uint64_t node_hold_ms(const struct node *node); /* how long a request may wait for a leader */
 /* Appends a command to the leader's log; 0 when this node cannot. */

@@ -6,9 +6,11 @@
 #include "coord/primitive/lease.h"
 #include "coord/primitive/lock.h"
 #include "coord/primitive/txn.h"
+#include "coord/primitive/watch.h"
 #include "coord/wait.h"
 
 const struct primitive *const primitives[] = {
     &wait_primitive,     &lease_primitive, &lock_primitive, &cluster_primitive,
-    &election_primitive, &kv_primitive,    &txn_primitive,  NULL,
+    &election_primitive, &kv_primitive,    &txn_primitive,  &watch_primitive,
+    NULL,
 };

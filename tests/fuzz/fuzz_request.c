@@ -19,7 +19,7 @@ static void parse(const struct route_match *match, struct slice query, struct sl
                                 .problem = &problem};
     for (size_t i = 0; i < match->route->part_count; i++)
         if (!argument_text(&argument, match->route->parts[i], match->parts[i])) return;
-    if (!query_parse(query, operation->kind, &argument, &options) || !body_parse(body, &argument) ||
+    if (!query_parse(query, operation, &argument, &options) || !body_parse(body, &argument) ||
         !argument_done(&argument))
         return;
     struct buffer bytes = {0}, again = {0};

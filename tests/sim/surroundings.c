@@ -183,6 +183,14 @@ void mailbox_deliver(struct call *calls)
     }
 }
 
+void mailbox_post(struct parcel *parcels)
+{
+    for (struct parcel *next; parcels; parcels = next) { /* nobody here reads streams */
+        next = parcels->next;
+        parcel_free(parcels);
+    }
+}
+
 void mailbox_ask_barrier(struct mailbox *mailbox, uint64_t number)
 {
     struct notice *notice = memory_new(sizeof *notice);

@@ -55,7 +55,7 @@ static void *arguments(struct house *house, const struct route *route, struct sl
     void *args = arena_alloc(&house->arena, operation->args->size);
     struct argument argument = {{operation->args, args, &house->arena, 0, {0}}, {0}, &problem, NULL};
     assert_true(argument_text(&argument, route->parts[0], name));
-    assert_true(query_parse(slice_text(query), operation->kind, &argument, &options));
+    assert_true(query_parse(slice_text(query), operation, &argument, &options));
     assert_true(body_parse(slice_text(body), &argument));
     assert_true(argument_done(&argument));
     return args;

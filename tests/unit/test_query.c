@@ -18,7 +18,8 @@ static struct parsed parse_as(enum operation_kind kind, const char *query)
     struct parsed parsed = {0};
     struct argument argument = {.setting = {.record = &thing_record, .data = &parsed.args, .arena = &arena},
                                 .problem = &parsed.problem};
-    parsed.done = query_parse(slice_text(query), kind, &argument, &parsed.options);
+    struct operation operation = {.kind = kind, .method = "GET", .args = &thing_record};
+    parsed.done = query_parse(slice_text(query), &operation, &argument, &parsed.options);
     return parsed;
 }
 
@@ -133,7 +134,8 @@ static void what_the_path_gave_is_not_given_again(void **state)
     struct argument argument = {.setting = {.record = &thing_record, .data = &args, .arena = &arena},
                                 .problem = &problem};
     assert_true(argument_text(&argument, record_field(&thing_record, SLICE("name")), SLICE("x")));
-    assert_false(query_parse(SLICE("name=x"), OPERATION_COMMAND, &argument, &options));
+    struct operation operation = {.kind = OPERATION_COMMAND, .method = "POST", .args = &thing_record};
+    assert_false(query_parse(SLICE("name=x"), &operation, &argument, &options));
     assert_true(slice_is(problem.detail, "name is given twice"));
 }
 

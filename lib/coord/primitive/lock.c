@@ -117,18 +117,6 @@ static bool sensible(struct apply *apply, const struct acquire_args *args)
     return false;
 }
 
-static bool lease_usable(struct apply *apply, uint64_t lease)
-{
-    struct lease_row row;
-    if (lease_get(apply, lease, &row)) {
-        if (lease_is_clients(&row)) return true;
-        apply_answer(apply, OUTCOME_LEASE_NOT_FOUND, NULL, NULL);
-    } else {
-        apply_answer(apply, lease_missing(apply, lease), NULL, NULL);
-    }
-    return false;
-}
-
 static struct lock_request request_of(const struct apply *apply, const struct acquire_args *args)
 {
     return (struct lock_request){.mode = args->mode,
@@ -293,7 +281,7 @@ static void acquire_new(struct lock *lock, struct lock_request *request, bool wa
 static void acquire_by_lease(struct lock *lock, struct lock_request *request, const struct acquire_args *args)
 {
     struct apply *apply = lock->apply;
-    struct slice guard = lock_what(apply, lock->name, 'g', slice_of(NULL, 0));
+    struct slice guard = object_what(apply, lock->name, 'g', slice_of(NULL, 0));
     struct holder_row holder;
     struct lock_request waiter;
     bool holds = lock_held_by(lock, args->lease, &holder), wait = args->wait_ms > 0;
@@ -315,7 +303,7 @@ static void acquire(struct apply *apply, const void *arguments)
     const struct acquire_args *args = arguments;
     struct lock lock;
     struct lock_request request = request_of(apply, args);
-    if (!sensible(apply, args) || (args->lease && !lease_usable(apply, args->lease))) return;
+    if (!sensible(apply, args) || (args->lease && !object_lease_usable(apply, args->lease))) return;
     if (args->lease) lease_touch(apply, args->lease);
     lock_load(&lock, apply, args->name);
     if (!mode_agrees(&lock, &request)) return;
@@ -499,6 +487,7 @@ static const struct operation operations[] = {
      .result = &lock_check_record,
      .refusal = &lock_held_record,
      .apply = lock_check_token,
+     .object = "/locks/{name}",
      .about = "Is this token current? What a fenced resource asks."},
     {.code = 46,
      .name = "lock.get",
@@ -508,6 +497,7 @@ static const struct operation operations[] = {
      .args = &lock_name_record,
      .result = &lock_view_record,
      .apply = lock_get,
+     .object = "/locks/{name}",
      .about = "A lock: holders, waiters, history. One never used is free."},
     {.code = 47,
      .name = "lock.list",
@@ -517,6 +507,7 @@ static const struct operation operations[] = {
      .args = &lock_list_args_record,
      .result = &lock_list_record,
      .apply = lock_list,
+     .object = "/locks/{prefix}*",
      .about = "Locks by the prefix of their names."},
 };
 

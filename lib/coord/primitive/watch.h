@@ -29,7 +29,8 @@ struct watch_request {
     /* STREAM that holds something as long as it is open. This command is done first, as the client's own; its
      * refusal is the answer. Its result is the data of the first event, "held", and its `undo` is done when
      * the client is gone. The stream ends after an event of one of `ends` whose data has the result's token.
-     * What is granted should hang on the session of the node (apply->origin), so that it ends with the node. */
+     * What is granted should hang on the session of the node (apply->origin), so that it ends with the node.
+     */
     const struct operation *first;
     const void *first_args; /* in the arena */
     struct list ends;       /* struct slice */
@@ -46,6 +47,11 @@ bool watch_scope_holds(const struct watch_scope *scope, struct slice path);
 void watch_object(struct watch_request *request, struct arena *arena, const char *object,
                   const struct record *record, const void *args);
 
+/* Refusals of streams: OUTCOME_REVISION_GONE with the oldest revision that is left. */
+struct watch_refused {
+    uint64_t oldest, revision;
+};
+extern const struct record watch_refused_record;
 extern const struct primitive watch_primitive;
 
 #endif
