@@ -81,4 +81,9 @@ void wait_forget(struct apply *apply, uint64_t index); /* answered, or taken ove
  * one entry must not grant twice on the same object, since a token is the index of the entry that granted. */
 void pulse_want(struct apply *apply, uint8_t primitive, struct slice what);
 
+/* Asks for the primitive's `due` with (at_ms, what), in an entry stamped at_ms (ms since 1970) or later; in
+ * the order of time, and never before. `what` is at most 490 bytes. The same again is the same. */
+void due_set(struct apply *apply, uint64_t at_ms, uint8_t primitive, struct slice what);
+void due_clear(struct apply *apply, uint64_t at_ms, uint8_t primitive, struct slice what); /* not any more */
+
 #endif

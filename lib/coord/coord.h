@@ -29,11 +29,17 @@ void coord_query(struct apply *apply, const struct operation *operation, const v
 /* A pulse entry (operation "pulse") would find work. */
 bool coord_wants_pulse(struct rows *rows);
 
+/* When an entry of operation "due" would find work, ms since 1970; UINT64_MAX: no time is set. */
+uint64_t coord_due_ms(struct rows *rows);
+
 /* Every invariant of every primitive; aborts with the first broken one. */
 void coord_check(struct rows *rows, struct arena *arena);
 
 /* Arguments of the commands that nodes themselves propose. */
 struct pulse_args {
+    uint8_t nothing;
+};
+struct due_args {
     uint8_t nothing;
 };
 struct wait_cancel_args {
@@ -43,6 +49,7 @@ struct wait_cancel_args {
 struct digest_args { /* the leader's digest of the state after entry index: every replica compares its own */
     uint64_t index, digest;
 };
-extern const struct operation *const operation_pulse, *const operation_wait_cancel, *const operation_digest;
+extern const struct operation *const operation_pulse, *const operation_wait_cancel, *const operation_digest,
+                                                                                        *const operation_due;
 
 #endif

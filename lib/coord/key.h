@@ -13,7 +13,7 @@ enum key_kind {
     KEY_SESSION = 's',       /* node id                       -> the node's session lease */
     KEY_WAIT = 'w',          /* entry index                   -> primitive code, what */
     KEY_PULSE = 'p',         /* entry index, number           -> primitive code, what */
-    KEY_DUE = 'd',         /* ms since 1970, primitive code, what -> empty */
+    KEY_DUE = 'd',           /* ms since 1970, primitive code, what -> empty */
     KEY_LOCK = 'L',          /* name                          -> lock_row */
     KEY_LOCK_HOLDER = 'H',   /* name 0, token                -> holder_row */
     KEY_LOCK_WAITER = 'W',   /* name 0, place in the queue   -> waiter_row */
@@ -28,9 +28,8 @@ enum key_kind {
     KEY_SPACE = 'K',         /* nothing                       -> kv_space: the dense revision */
     KEY_LEASE_KEYS = 'n',    /* lease                         -> how many keys hang on it, if more than one */
     KEY_GUARD = 'g',         /* prefix of keys                -> guard_row: the lock that guards them */
-    KEY_RETRY = 'i',         /* Idempotency-Key               -> retry_row: what it asked, the first answer */
-    KEY_RETRY_AGE = 'I',  /* entry index                   -> Idempotency-Key; alone -> how many there are */
-    KEY_RETRY_WAIT = 'j', /* entry index of a request that waits -> its Idempotency-Key */
+    KEY_RETRY = 'i',         /* Idempotency-Key -> retry_row; alone -> how many there are */
+    KEY_RETRY_WAIT = 'j',    /* entry index of a request that waits -> its Idempotency-Key */
 };
 
 enum { KEY_SIZE_MAX = 511 };

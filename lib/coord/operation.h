@@ -99,6 +99,8 @@ struct primitive {
     void (*event_gone)(struct apply *apply, const struct event *event);
     /* What pulse_want asked for: go on with `what`. */
     void (*pulse)(struct apply *apply, struct slice what);
+    /* What due_set asked for: its time has come. */
+    void (*due)(struct apply *apply, uint64_t at_ms, struct slice what);
     /* Aborts when the primitive's rows break an invariant. */
     void (*check)(struct rows *rows, struct arena *arena);
 };

@@ -1,4 +1,4 @@
-/* Waits and pulses.
+/* Waits, pulses and times.
  *
  * A wait is a request whose answer a later entry brings: row KEY_WAIT, entry index -> primitive code, what.
  * It ends by that answer, or by wait.cancel, which the node that has the client proposes when the deadline
@@ -6,13 +6,18 @@
  * number -> primitive code, what. While there are any, the leader proposes entries with the command `pulse`;
  * each does the oldest one.
  *
- * Operation codes: 20 pulse, 21 wait.cancel, 22 state.digest. */
+ * A time is work for an entry stamped with it or later: row KEY_DUE. When the first has come, the leader
+ * proposes entries with the command `due`; each does at most DUE_MAX of those whose time it has.
+ *
+ * Operation codes: 20 pulse, 21 wait.cancel, 22 state.digest, 23 due. */
 #include "coord/wait.h"
 
 #include "base/check.h"
 #include "coord/coord.h"
 #include "coord/key.h"
 #include "coord/primitive/txn.h"
+
+enum { DUE_MAX = 256, DUE_HEAD = 10 /* kind, time, primitive code */ };
 
 static struct key wait_key(uint64_t index)
 {
@@ -84,6 +89,59 @@ static void apply_pulse(struct apply *apply, const void *args)
     primitive->pulse(apply, what);
 }
 
+static struct key due_key(uint64_t at_ms, uint8_t primitive, struct slice what)
+{
+    struct key key = key_of(KEY_DUE);
+    key_number(&key, at_ms);
+    key_byte(&key, primitive);
+    key_bytes(&key, what);
+    return key;
+}
+
+void due_set(struct apply *apply, uint64_t at_ms, uint8_t primitive, struct slice what)
+{
+    struct key key = due_key(at_ms, primitive, what);
+    rows_put(apply->rows, key_slice(&key), slice_of(NULL, 0));
+}
+
+void due_clear(struct apply *apply, uint64_t at_ms, uint8_t primitive, struct slice what)
+{
+    struct key key = due_key(at_ms, primitive, what);
+    rows_delete(apply->rows, key_slice(&key));
+}
+
+static bool first_due(struct rows *rows, struct slice *key, uint64_t *at_ms)
+{
+    struct key from = key_of(KEY_DUE);
+    struct slice value;
+    if (!rows_seek(rows, key_slice(&from), key, &value) || key->data[0] != KEY_DUE) return false;
+    struct slice rest = slice_skip(*key, 1);
+    CHECK(take_u64be(&rest, at_ms) && rest.size);
+    return true;
+}
+
+uint64_t coord_due_ms(struct rows *rows)
+{
+    struct slice key;
+    uint64_t at_ms;
+    return first_due(rows, &key, &at_ms) ? at_ms : UINT64_MAX;
+}
+
+static void apply_due(struct apply *apply, const void *args)
+{
+    (void)args;
+    struct slice key;
+    uint64_t at_ms;
+    apply_answer(apply, OUTCOME_OK, NULL, NULL);
+    for (int i = 0; i < DUE_MAX && first_due(apply->rows, &key, &at_ms) && at_ms <= apply->time_ms; i++) {
+        key = arena_copy(apply->arena, key);
+        rows_delete(apply->rows, key);
+        const struct primitive *primitive = primitive_by_code(key.data[DUE_HEAD - 1]);
+        CHECK(primitive && primitive->due);
+        primitive->due(apply, at_ms, slice_skip(key, DUE_HEAD));
+    }
+}
+
 static void apply_cancel(struct apply *apply, const void *arguments)
 {
     const struct wait_cancel_args *args = arguments;
@@ -97,6 +155,7 @@ static void apply_cancel(struct apply *apply, const void *arguments)
 }
 
 static const struct record pulse_record = {"pulse", sizeof(struct pulse_args), NULL, 0};
+static const struct record due_record = {"due", sizeof(struct due_args), NULL, 0};
 
 static const struct field cancel_fields[] = {
     {.number = 1,
@@ -156,15 +215,35 @@ static const struct operation operations[] = {
      .args = &digest_record,
      .apply = apply_digest,
      .about = "The leader's digest of the state; a replica whose own differs stops."},
+    {.code = 23,
+     .name = "due",
+     .kind = OPERATION_COMMAND,
+     .args = &due_record,
+     .apply = apply_due,
+     .about = "Does what was set to a time that has come."},
 };
 const struct operation *const operation_pulse = &operations[0], *const operation_wait_cancel = &operations[1],
-                              *const operation_digest = &operations[2];
+                              *const operation_digest = &operations[2], *const operation_due = &operations[3];
+
+static void check_dues(struct rows *rows)
+{
+    struct key from = key_of(KEY_DUE);
+    struct slice key, value;
+    while (rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == KEY_DUE) {
+        const struct primitive *primitive = primitive_by_code(key.data[DUE_HEAD - 1]);
+        CHECK(primitive && primitive->due);
+        from.size = 0;
+        key_bytes(&from, key);
+        key_byte(&from, 0);
+    }
+}
 
 /* Every piece of work names a primitive of this build. */
 static void check_waits(struct rows *rows, struct arena *arena)
 {
     (void)arena;
     static const enum key_kind kinds[] = {KEY_WAIT, KEY_PULSE};
+    check_dues(rows);
     for (size_t i = 0; i < 2; i++) {
         struct key from = key_of(kinds[i]);
         struct slice key = key_slice(&from), value;

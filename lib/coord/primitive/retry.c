@@ -2,23 +2,22 @@
  *
  * Rows:
  *     KEY_RETRY key          -> retry_row: what was asked under the key, and the first answer to it
- *     KEY_RETRY_AGE index    -> the key: which to forget first
- *     KEY_RETRY_AGE          -> how many there are
+ *     KEY_RETRY              -> how many there are
  *     KEY_RETRY_WAIT index   -> the key of the request of that entry, which still waits for its answer
  *
  * Invariants:
  *
- * 1. A key's row has one age row. It has an answer, or a wait row.
+ * 1. A key's row has an answer, or a wait row. At its forget_ms it is due (due_set).
  * 2. An answer that invites a retry (retryable: nothing was changed) is not kept, and a wait that ends
  * without an answer leaves no row: the next request with the key is done anew.
- * 3. A kept answer outlives RETRY_KEPT_MS; it is forgotten by a later guarded command. */
+ * 3. A kept answer outlives RETRY_KEPT_MS. */
 #include "coord/primitive/txn.h"
 
 #include "base/check.h"
 #include "coord/key.h"
 #include "coord/primitive/lock.h"
 
-enum { FORGOTTEN_AN_ENTRY = 8 };
+enum { WAITS_LONGER_MS = 60 * 1000 };
 
 #define GUARDED(member) .offset = offsetof(struct guarded_args, member), .name = #member
 static const struct field guarded_fields[] = {
@@ -38,14 +37,14 @@ const struct record guarded_record = RECORD("guarded", guarded_args, guarded_fie
 struct retry_row {
     uint64_t asked; /* a digest of the operation and its arguments */
     uint64_t index; /* of the first entry */
-    uint64_t time_ms;
+    uint64_t forget_ms;
     struct list answer; /* one struct operation_result; none: it waits */
 };
 #define ROW(member) .offset = offsetof(struct retry_row, member), .name = #member
 static const struct field row_fields[] = {
     {.number = 1, .type = FIELD_UINT, ROW(asked), .about = "digest of what was asked"},
     {.number = 2, .type = FIELD_UINT, ROW(index), .about = "of the first entry"},
-    {.number = 3, .type = FIELD_UINT, ROW(time_ms), .about = "of the first entry"},
+    {.number = 3, .type = FIELD_UINT, ROW(forget_ms), .about = "when it is due"},
     {.number = 4, .type = FIELD_RESULTS, ROW(answer), .among = primitives, .about = "to the first entry"},
 };
 static const struct record row_record = RECORD("retry_row", retry_row, row_fields);
@@ -68,7 +67,7 @@ static struct key numbered(enum key_kind kind, uint64_t index)
 
 static uint64_t kept_count(struct rows *rows)
 {
-    struct key key = key_of(KEY_RETRY_AGE);
+    struct key key = key_of(KEY_RETRY);
     struct slice value;
     uint64_t count = 0;
     if (rows_get(rows, key_slice(&key), &value)) CHECK(take_varint(&value, &count));
@@ -77,7 +76,7 @@ static uint64_t kept_count(struct rows *rows)
 
 static void set_kept_count(struct rows *rows, uint64_t count)
 {
-    struct key key = key_of(KEY_RETRY_AGE);
+    struct key key = key_of(KEY_RETRY);
     struct buffer value = {0};
     buffer_add_varint(&value, count);
     rows_put(rows, key_slice(&key), buffer_slice(&value));
@@ -86,37 +85,34 @@ static void set_kept_count(struct rows *rows, uint64_t count)
 
 static void begin(struct apply *apply, struct slice name, const struct retry_row *row)
 {
-    struct key key = retry_key(name), age = numbered(KEY_RETRY_AGE, row->index);
+    struct key key = retry_key(name);
     row_put(apply, key_slice(&key), &row_record, row);
-    rows_put(apply->rows, key_slice(&age), name);
+    due_set(apply, row->forget_ms, TXN_CODE, name);
     set_kept_count(apply->rows, kept_count(apply->rows) + 1);
 }
 
-static void forget(struct apply *apply, struct slice name, uint64_t index)
+static void forget(struct apply *apply, struct slice name, const struct retry_row *row)
 {
-    struct key key = retry_key(name), age = numbered(KEY_RETRY_AGE, index),
-               wait = numbered(KEY_RETRY_WAIT, index);
-    rows_delete(apply->rows, key_slice(&key));
+    struct key key = retry_key(name), wait = numbered(KEY_RETRY_WAIT, row->index);
+    CHECK(rows_delete(apply->rows, key_slice(&key)));
     rows_delete(apply->rows, key_slice(&wait));
-    CHECK(rows_delete(apply->rows, key_slice(&age)));
+    due_clear(apply, row->forget_ms, TXN_CODE, name);
     set_kept_count(apply->rows, kept_count(apply->rows) - 1);
 }
 
-/* Those whose time is over, a few at a time; one that still waits stays. */
-static void forget_old(struct apply *apply)
+/* Its time is over; one that still waits stays. */
+void retry_due(struct apply *apply, uint64_t at_ms, struct slice name)
 {
-    struct key from = numbered(KEY_RETRY_AGE, 0);
-    struct slice key, value;
-    for (int i = 0; i < FORGOTTEN_AN_ENTRY; i++) {
-        struct retry_row row;
-        if (!rows_seek(apply->rows, key_slice(&from), &key, &value) || key.data[0] != KEY_RETRY_AGE) return;
-        struct slice name = arena_copy(apply->arena, value);
-        struct key of = retry_key(name);
-        CHECK(row_get(apply, key_slice(&of), &row_record, &row));
-        if (apply->time_ms < row.time_ms + RETRY_KEPT_MS) return;
-        from = numbered(KEY_RETRY_AGE, row.index + 1);
-        if (row.answer.count) forget(apply, name, row.index);
+    struct key key = retry_key(name);
+    struct retry_row row;
+    CHECK(row_get(apply, key_slice(&key), &row_record, &row) && row.forget_ms == at_ms);
+    if (row.answer.count) {
+        forget(apply, name, &row);
+        return;
     }
+    row.forget_ms += WAITS_LONGER_MS;
+    row_put(apply, key_slice(&key), &row_record, &row);
+    due_set(apply, row.forget_ms, TXN_CODE, name);
 }
 
 /* --- the answer --- */
@@ -138,7 +134,7 @@ static void keep(struct apply *apply, struct slice name, struct retry_row *row,
         record_encode(&row_record, row, &bytes);
     }
     if (outcome_facts(answer->outcome)->retryable)
-        forget(apply, name, row->index);
+        forget(apply, name, row);
     else
         rows_put(apply->rows, key_slice(&key), buffer_slice(&bytes));
     buffer_free(&bytes);
@@ -170,7 +166,11 @@ void retry_forget(struct apply *apply, uint64_t index)
     uint64_t code;
     if (!rows_get(apply->rows, key_slice(&wait), &value)) return;
     CHECK(take_varint(&value, &code));
-    forget(apply, arena_copy(apply->arena, value), index);
+    struct slice name = arena_copy(apply->arena, value);
+    struct key key = retry_key(name);
+    struct retry_row row;
+    CHECK(row_get(apply, key_slice(&key), &row_record, &row));
+    forget(apply, name, &row);
 }
 
 static void answer_as(struct apply *apply, const struct operation_result *result, bool replayed)
@@ -224,7 +224,7 @@ static bool fence_holds(struct apply *apply, const struct guarded_args *args)
 
 static void run_once(struct apply *apply, const struct guarded_args *args, const struct operation_item *item)
 {
-    struct retry_row row = {digest_of(item), apply->index, apply->time_ms, {NULL, 0}};
+    struct retry_row row = {digest_of(item), apply->index, apply->time_ms + RETRY_KEPT_MS, {NULL, 0}};
     struct operation_result result;
     bool replayed;
     if (asked_before(apply, args->retry_key, row.asked)) return;
@@ -264,7 +264,6 @@ void guarded_apply(struct apply *apply, const void *arguments)
         apply_answer(apply, OUTCOME_SENSELESS, NULL, NULL);
         return;
     }
-    forget_old(apply);
     if (args->retry_key.size)
         run_once(apply, args, item);
     else if (fence_holds(apply, args))
@@ -273,47 +272,45 @@ void guarded_apply(struct apply *apply, const void *arguments)
 
 /* --- check --- */
 
-static void check_age(struct apply *apply, struct slice key, struct slice name, uint64_t *count)
+static void check_row(struct apply *apply, struct slice name)
 {
+    struct key key = retry_key(name);
     struct retry_row row;
     struct slice value;
-    uint64_t index, code;
-    struct slice rest = slice_skip(key, 1);
-    CHECK(take_u64be(&rest, &index));
-    struct key of = retry_key(name), wait = numbered(KEY_RETRY_WAIT, index);
-    CHECK(row_get(apply, key_slice(&of), &row_record, &row) && row.index == index);
+    uint64_t code;
+    CHECK(row_get(apply, key_slice(&key), &row_record, &row));
+    struct key wait = numbered(KEY_RETRY_WAIT, row.index), due = key_of(KEY_DUE);
     bool waits = rows_get(apply->rows, key_slice(&wait), &value);
     CHECK(waits == (row.answer.count == 0));
     if (waits) CHECK(take_varint(&value, &code) && operation_by_code(code) && slice_equal(value, name));
-    ++*count;
+    key_number(&due, row.forget_ms);
+    key_byte(&due, TXN_CODE);
+    key_bytes(&due, name);
+    CHECK(rows_get(apply->rows, key_slice(&due), &value));
 }
 
-static uint64_t count_rows(struct rows *rows, enum key_kind kind)
+static struct slice next_key(struct rows *rows, struct key *from, struct arena *arena)
 {
-    struct key from = key_of(kind);
     struct slice key, value;
-    uint64_t count = 0;
-    for (; rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == kind; count++) {
-        from.size = 0;
-        key_bytes(&from, key);
-        key_byte(&from, 0);
-    }
-    return count;
+    if (!rows_seek(rows, key_slice(from), &key, &value) || key.data[0] != from->bytes[0])
+        return (struct slice){0};
+    key = arena_copy(arena, key);
+    from->size = 0;
+    key_bytes(from, key);
+    key_byte(from, 0);
+    return key;
 }
 
 void retry_check(struct rows *rows, struct arena *arena)
 {
     struct apply apply = {.rows = rows, .arena = arena};
-    struct key from = numbered(KEY_RETRY_AGE, 0);
-    struct slice key, value;
-    uint64_t count = 0;
-    while (rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == KEY_RETRY_AGE) {
-        key = arena_copy(arena, key);
-        check_age(&apply, key, arena_copy(arena, value), &count);
-        from.size = 0;
-        key_bytes(&from, key);
-        key_byte(&from, 0);
+    struct key from = key_of(KEY_RETRY), wait = key_of(KEY_RETRY_WAIT);
+    uint64_t count = 0, waits = 0;
+    for (struct slice key; (key = next_key(rows, &from, arena)).size;) {
+        if (key.size == 1) continue; /* how many there are */
+        check_row(&apply, slice_skip(key, 1));
+        count++;
     }
-    CHECK(count == kept_count(rows) && count == count_rows(rows, KEY_RETRY));
-    CHECK(count_rows(rows, KEY_RETRY_WAIT) <= count);
+    while (next_key(rows, &wait, arena).size) waits++;
+    CHECK(count == kept_count(rows) && waits <= count);
 }

@@ -291,8 +291,9 @@ const struct operation *const operation_guarded = &operations[1];
 
 const struct primitive txn_primitive = {
     .name = "txn",
-    .code = 7,
+    .code = TXN_CODE,
     .operations = operations,
     .operation_count = sizeof operations / sizeof *operations,
+    .due = retry_due,
     .check = retry_check,
 };

@@ -5,6 +5,7 @@
 #include "coord/apply.h"
 
 enum {
+    TXN_CODE = 7,
     TXN_OPERATIONS_MAX = 128, /* conditions and operations, nested ones too */
     TXN_DEPTH_MAX = 4,
     TXN_ANSWER_MAX = 1536 * 1024, /* bytes of all results */
@@ -36,6 +37,7 @@ extern const struct record guarded_record;
 void retry_answered(struct apply *apply);
 /* The wait of the request of entry `index` ended without an answer: its key is free again. */
 void retry_forget(struct apply *apply, uint64_t index);
+void retry_due(struct apply *apply, uint64_t at_ms, struct slice name);
 void retry_check(struct rows *rows, struct arena *arena);
 
 extern const struct primitive txn_primitive;
