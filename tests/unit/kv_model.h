@@ -5,6 +5,7 @@
 
 #include "coord/primitive/kv.h"
 #include "tests/unit/cmocka_all.h"
+#include "tests/unit/kv_arguments.h"
 
 enum { SEEDS = 60, ENTRIES = 250, KEYS = 14, CHANGES = 8192, LEASES = 2048, GUARDS = 4, OPERATIONS_MAX = 4 };
 
@@ -30,7 +31,6 @@ struct model {
 static struct change changes[CHANGES];
 static struct model model;
 static struct rows *rows;
-static struct arena arena;
 static uint64_t state, now_ms, floor_before;
 static unsigned fence; /* 0: none, else number of the lock + 1 */
 static uint8_t long_key[KV_KEY_MAX];
@@ -166,34 +166,6 @@ static bool changed_now(unsigned key)
 
 /* --- answers --- */
 
-static const void *field_at(const struct record *shape, const void *data, const char *name)
-{
-    const struct field *field = record_field(shape, slice_text(name));
-    assert_non_null(field);
-    return (const char *)data + field->offset;
-}
-
-static struct slice bytes_at(const struct record *shape, const void *data, const char *name)
-{
-    struct slice bytes;
-    memcpy(&bytes, field_at(shape, data, name), sizeof bytes);
-    return bytes;
-}
-
-static bool flag_at(const struct record *shape, const void *data, const char *name)
-{
-    bool flag;
-    memcpy(&flag, field_at(shape, data, name), sizeof flag);
-    return flag;
-}
-
-static const void *pointer_at(const struct record *shape, const void *data, const char *name)
-{
-    const void *pointer;
-    memcpy(&pointer, field_at(shape, data, name), sizeof pointer);
-    return pointer;
-}
-
 static void same_version(const struct record *shape, const void *data, const struct change *change)
 {
     assert_int_equal(record_number(shape, data, "create_revision"), change->create);
@@ -217,52 +189,6 @@ static void same_prev(const struct record *shape, const void *data, const struct
     assert_int_equal(record_number(&kv_prev_record, prev, "revision"), change->index);
     same_version(&kv_prev_record, prev, change);
     same_value(&kv_prev_record, prev, change);
-}
-
-/* --- arguments --- */
-
-struct args {
-    struct setting setting;
-    const struct operation *operation;
-};
-
-static struct args args_of(const char *name)
-{
-    const struct operation *operation = operation_by_name(slice_text(name));
-    void *data = arena_alloc(&arena, operation->args->size);
-    return (struct args){{.record = operation->args, .data = data, .arena = &arena}, operation};
-}
-
-static const struct field *field_of(struct args *args, const char *name)
-{
-    const struct field *field = record_field(args->operation->args, slice_text(name));
-    assert_non_null(field);
-    return field;
-}
-
-static void set_bytes(struct args *args, const char *name, struct slice bytes)
-{
-    assert_true(setting_bytes(&args->setting, field_of(args, name), bytes));
-}
-
-static void set_text(struct args *args, const char *name, struct slice text)
-{
-    assert_true(setting_text(&args->setting, field_of(args, name), text));
-}
-
-static void set_number(struct args *args, const char *name, uint64_t number)
-{
-    assert_true(setting_uint(&args->setting, field_of(args, name), number));
-}
-
-static void set_true(struct args *args, const char *name)
-{
-    assert_true(setting_bool(&args->setting, field_of(args, name), true));
-}
-
-static void set_lease(struct args *args, const char *name, uint64_t lease)
-{
-    set_text(args, name, arena_printf(&arena, "L%llx", (unsigned long long)lease));
 }
 
 #endif

@@ -34,11 +34,11 @@ static const struct answer *run(struct apply *apply, struct args *args)
     return *end;
 }
 
-static struct apply reading(void)
+static const struct answer *run_query(struct args *args)
 {
-    struct apply apply;
-    apply_begin(&apply, rows, &arena, model.index, 1, now_ms);
-    return apply;
+    struct apply *apply = arena_alloc(&arena, sizeof *apply);
+    apply_begin(apply, rows, &arena, model.index, 1, now_ms);
+    return run(apply, args);
 }
 
 static uint64_t some_lease(void)
@@ -429,11 +429,10 @@ static void same_entry(const void *data, const struct change *change, bool value
 
 static void look_at_key(unsigned key, uint64_t at)
 {
-    struct apply apply = reading();
     struct args args = args_of("kv.get");
     set_bytes(&args, "key", key_number_(key));
     if (at) set_number(&args, "at", at);
-    const struct answer *answer = run(&apply, &args);
+    const struct answer *answer = run_query(&args);
     enum outcome outcome = at ? readable(at) : OUTCOME_OK;
     const struct change *change = there(key, at ? at : UINT64_MAX);
     if (outcome == OUTCOME_OK && !change) outcome = OUTCOME_KEY_NOT_FOUND;
@@ -445,14 +444,13 @@ static void look_at_key(unsigned key, uint64_t at)
 static struct slice look_at_page(const struct args *asked, struct slice cursor, uint64_t limit,
                                  bool keys_only, const struct range *range, uint64_t at, unsigned *next)
 {
-    struct apply apply = reading();
     struct args args = args_of("kv.list");
     memcpy(args.setting.data, asked->setting.data, asked->operation->args->size);
     if (cursor.size) set_bytes(&args, "cursor", cursor);
     if (at) set_number(&args, "at", at);
     if (keys_only) set_true(&args, "keys_only");
     set_number(&args, "limit", limit);
-    const struct answer *answer = run(&apply, &args);
+    const struct answer *answer = run_query(&args);
     assert_int_equal(answer->outcome, at ? readable(at) : OUTCOME_OK);
     if (answer->outcome != OUTCOME_OK) return (struct slice){0};
     struct list list;
@@ -478,13 +476,12 @@ static uint64_t counted(const struct args *asked, uint64_t at)
     struct slice cursor = {0};
     uint64_t count = 0;
     do {
-        struct apply apply = reading();
         struct args args = args_of("kv.list");
         memcpy(args.setting.data, asked->setting.data, asked->operation->args->size);
         if (cursor.size) set_bytes(&args, "cursor", cursor);
         if (at) set_number(&args, "at", at);
         set_true(&args, "count_only");
-        const struct answer *answer = run(&apply, &args);
+        const struct answer *answer = run_query(&args);
         assert_int_equal(answer->outcome, OUTCOME_OK);
         count += record_number(answer->shape, answer->data, "count");
         cursor = bytes_at(answer->shape, answer->data, "cursor");
@@ -511,7 +508,7 @@ static void look_at_range(uint64_t at)
 
 static void look_at_leases(void)
 {
-    struct apply apply = reading();
+    struct apply apply = {.rows = rows, .arena = &arena};
     struct lease_row row;
     for (size_t i = 0; i < model.lease_count; i++)
         assert_true(lease_get(&apply, model.leases[i], &row) == !model.over[i]);
