@@ -278,14 +278,34 @@ static bool search_from(struct search *search, const struct node *node, size_t d
     return false;
 }
 
+/* How many bytes at the beginning of `raw` spell `prefix`; 0: it begins otherwise. An escaped slash separates
+ * nothing. */
+static size_t spelt(struct slice raw, struct slice prefix, struct arena *arena)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < prefix.size; i++) {
+        size_t size = used < raw.size && raw.data[used] == '%' ? 3 : 1;
+        struct slice byte;
+        if (raw.size - used < size ||
+            !percent_decode(slice_of(raw.data + used, size), PERCENT_PATH, arena, &byte) ||
+            byte.data[0] != prefix.data[i] || (size == 3 && byte.data[0] == '/'))
+            return 0;
+        used += size;
+    }
+    return used;
+}
+
 static bool find_tail(const struct routes *routes, struct slice method, struct slice raw, struct arena *arena,
                       struct route_match *match)
 {
     const struct tail *tail = routes->tails;
-    while (tail && (!slice_starts_with(raw, tail->prefix) || raw.size == tail->prefix.size))
-        tail = tail->next;
+    size_t before = 0;
+    for (; tail; tail = tail->next) {
+        before = spelt(raw, tail->prefix, arena);
+        if (before && before < raw.size) break;
+    }
     if (!tail) return false;
-    if (!percent_decode(slice_skip(raw, tail->prefix.size), PERCENT_PATH, arena, &match->parts[0])) {
+    if (!percent_decode(slice_skip(raw, before), PERCENT_PATH, arena, &match->parts[0])) {
         match->outcome = OUTCOME_BAD_PATH;
         match->detail = "the path has a % that is not followed by two hexadecimal digits";
         return true;

@@ -35,6 +35,9 @@ struct refusal {
     const struct holder *holder;
     uint64_t waiters;
 };
+struct blob {
+    struct slice name, value;
+};
 
 static const char *const mode_choices[] = {"exclusive", "shared", NULL};
 
@@ -108,6 +111,13 @@ static const struct field refusal_fields[] = {
 };
 static const struct record refusal_record = RECORD("refusal", refusal, refusal_fields);
 
+#define BLOB(member) .type = FIELD_BYTES, .offset = offsetof(struct blob, member), .name = #member
+static const struct field blob_fields[] = {
+    {.number = 1, BLOB(name), .flags = FIELD_REQUIRED, .min = 1},
+    {.number = 2, BLOB(value), .max = 1024},
+};
+static const struct record blob_record = RECORD("blob", blob, blob_fields);
+
 static const struct operation thing_operations[] = {
     {.code = 1,
      .name = "thing.take",
@@ -153,6 +163,29 @@ static const struct operation thing_operations[] = {
      .path = "/v1/things/{name}/owners/{owner}",
      .kind = OPERATION_COMMAND,
      .args = &thing_record},
+    {.code = 8,
+     .name = "thing.store",
+     .method = "PUT",
+     .path = "/v1/blobs/{name...}",
+     .kind = OPERATION_COMMAND,
+     .flags = OPERATION_RAW,
+     .args = &blob_record,
+     .result = &taken_record},
+    {.code = 9,
+     .name = "thing.load",
+     .method = "GET",
+     .path = "/v1/blobs/{name...}",
+     .kind = OPERATION_QUERY,
+     .flags = OPERATION_RAW,
+     .args = &blob_record,
+     .result = &blob_record},
+    {.code = 10,
+     .name = "thing.blobs",
+     .method = "GET",
+     .path = "/v1/blobs",
+     .kind = OPERATION_QUERY,
+     .args = &thing_record,
+     .result = &view_record},
 };
 static const struct primitive thing_primitive = {
     .name = "thing",

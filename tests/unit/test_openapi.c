@@ -46,7 +46,7 @@ static void every_operation_is_there(void **state)
 {
     (void)state;
     assert_string_equal(text(document, "openapi"), "3.1.0");
-    assert_int_equal(json_object_size(at(document, "paths")), 5);
+    assert_int_equal(json_object_size(at(document, "paths")), 7);
     assert_string_equal(text(document, "paths|/v1/things/{name}/take|post|operationId"), "thing.take");
     assert_string_equal(text(document, "paths|/v1/things/{name}/take|post|summary"), "Takes a thing.");
     assert_string_equal(text(document, "paths|/v1/things/{name}|get|operationId"), "thing.get");

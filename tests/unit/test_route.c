@@ -62,7 +62,7 @@ static void a_literal_wins_where_it_knows_the_method(void **state)
 static void operations_without_a_path_are_not_reachable(void **state)
 {
     const struct tools *tools = *state;
-    assert_int_equal(routes_count(tools->routes), 6);
+    assert_int_equal(routes_count(tools->routes), 9);
     for (size_t i = 0; i < routes_count(tools->routes); i++) {
         assert_int_equal(routes_at(tools->routes, i)->number, i);
         assert_string_not_equal(routes_at(tools->routes, i)->operation->name, "thing.internal");
@@ -188,6 +188,80 @@ static void routes_know_the_fields_of_headers(void **state)
     assert_non_null(get->revision);
     assert_true(get->tagged);
     assert_false(find(*state, "GET", "/v1/things").route->tagged);
+    assert_true(find(*state, "GET", "/v1/blobs/a").route->tagged);
+    assert_false(find(*state, "PUT", "/v1/blobs/a").route->tagged);
+    assert_false(find(*state, "GET", "/v1/blobs").route->tagged);
+}
+
+/* --- paths with a tail --- */
+
+static void a_tail_takes_all_the_rest(void **state)
+{
+    static const struct {
+        const char *path, *name;
+        size_t size;
+    } cases[] = {
+        {"/v1/blobs/a", "a", 1},
+        {"/v1/blobs/a/b/c", "a/b/c", 5},
+        {"/v1/blobs/a%2Fb", "a/b", 3},
+        {"/v1/blobs//", "/", 1},
+        {"/v1/blobs//a//b/", "/a//b/", 6},
+        {"/v1/blobs/.", ".", 1},
+        {"/v1/blobs/../things", "../things", 9},
+        {"/v1/blobs/%2e%2e/", "../", 3},
+        {"/v1/blobs/%00", "\0", 1},
+        {"/v1/blobs/a%00b", "a\0b", 3},
+        {"/v1/blobs/%FF%fe", "\xff\xfe", 2},
+        {"/v1/blobs/\xc3(", "\xc3(", 2},
+        {"/v1/blobs/%0a\t", "\n\t", 2},
+        {"/v1/blobs/a+b%2525", "a+b%25", 6},
+        {"/v1/blobs/a?b", "a?b", 3}, /* the query is cut off before */
+        {"/v1/blobs/1/2/3/4/5/6/7/8/9/10/11/12/13", "1/2/3/4/5/6/7/8/9/10/11/12/13", 29},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct route_match match = find(*state, "PUT", cases[i].path);
+        assert_int_equal(match.outcome, OUTCOME_OK);
+        assert_string_equal(match.route->operation->name, "thing.store");
+        assert_string_equal(match.route->parts[0]->name, "name");
+        assert_true(slice_equal(match.parts[0], slice_of(cases[i].name, cases[i].size)));
+        assert_string_equal(find(*state, "HEAD", cases[i].path).route->operation->name, "thing.load");
+    }
+}
+
+static void a_tail_is_not_empty(void **state)
+{
+    assert_int_equal(find(*state, "PUT", "/v1/blobs/").outcome, OUTCOME_ROUTE_NOT_FOUND);
+    expect(*state, "GET", "/v1/blobs", "thing.blobs");
+    assert_int_equal(find(*state, "PUT", "/v1/blobs").outcome, OUTCOME_METHOD_NOT_ALLOWED);
+    assert_int_equal(find(*state, "PUT", "/v1/blob/a").outcome, OUTCOME_ROUTE_NOT_FOUND);
+    assert_int_equal(find(*state, "PUT", "/v1/Blobs/a").outcome, OUTCOME_ROUTE_NOT_FOUND);
+    assert_int_equal(find(*state, "PUT", "/v1//blobs/a").outcome, OUTCOME_BAD_PATH);
+}
+
+static void a_tail_has_escapes_and_methods(void **state)
+{
+    static const char *const paths[] = {"/v1/blobs/%", "/v1/blobs/a%4", "/v1/blobs/a/%zz/b"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct route_match match = find(*state, "GET", paths[i]);
+        assert_int_equal(match.outcome, OUTCOME_BAD_PATH);
+        assert_non_null(match.detail);
+        assert_null(match.route);
+    }
+    expect_allow(*state, "POST", "/v1/blobs/a/b", "PUT, GET, HEAD");
+    expect_allow(*state, "put", "/v1/blobs/a", "PUT, GET, HEAD");
+}
+
+/* What leads to a tail is decoded like any other segment. */
+static void escapes_before_a_tail(void **state)
+{
+    struct route_match match = find(*state, "GET", "/v1/%62lobs/a%2Fb");
+    assert_int_equal(match.outcome, OUTCOME_OK);
+    assert_true(slice_is(match.parts[0], "a/b"));
+    assert_int_equal(find(*state, "GET", "/v1/%62lobs").outcome, OUTCOME_OK);
+    static const char *const others[] = {"/v1%2Fblobs/a", "/v1/blobs%2Fa", "/v1/%42lobs/a", "/v1/%6",
+                                         "/v1/%62",       "/v1/%62lobs/",  "%2Fv1/blobs/a"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_int_not_equal(find(*state, "GET", others[i]).outcome, OUTCOME_OK);
 }
 
 int main(void)
@@ -204,6 +278,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(unknown_paths_are_not_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_known_path_tells_its_methods, set_up, tear_down),
         cmocka_unit_test_setup_teardown(routes_know_the_fields_of_headers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_tail_takes_all_the_rest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_tail_is_not_empty, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_tail_has_escapes_and_methods, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(escapes_before_a_tail, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
