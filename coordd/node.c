@@ -123,7 +123,7 @@ static void watch_commands(struct node *node, const struct apply *apply, const s
         const struct lease_session_result *result = apply->answers->data;
         if (args->node == node->identity.node && args->nonce == node->session_nonce) {
             node->session = result->lease;
-            node->session_renewed_ms = node->now_ms;
+            node->session_renewed_ms = node->session_since_ms = node->now_ms;
         }
     } else if (command->operation == operation_wait_cancel) {
         pending_cancelled(node->pending, ((const struct wait_cancel_args *)command->args)->index);

@@ -253,7 +253,7 @@ struct node {
     struct cluster_calls cluster_calls;
     struct catchup catchup;
 
-    uint64_t session, session_nonce, session_asked_ms, session_renewed_ms;
+    uint64_t session, session_nonce, session_asked_ms, session_renewed_ms, session_since_ms;
     uint64_t office_term;            /* 0: not in office */
     uint64_t leader_seen, term_seen; /* to notice a change */
     struct expiry expiry;

@@ -195,9 +195,20 @@ static void send_to_leader(struct node *node)
     if (proposals->next > first) tell_from(node, first);
 }
 
+/* The leader takes nothing more that goes under a session before the present one; what it took before may
+ * still be on its way here. When nothing has come for a while, nobody can tell. */
+static void give_up_former(struct node *node)
+{
+    struct proposal *head = &node->proposals.sent;
+    if (node->now_ms < node->session_since_ms + node_hold_ms(node)) return;
+    while (head->next != head && head->next->session != node->session)
+        end(node, head->next, OUTCOME_OUTCOME_UNKNOWN, "");
+}
+
 void proposals_send(struct node *node)
 {
     if (!node->session || !node_open_term(node)) return;
+    give_up_former(node);
     if (node->office_term) {
         propose_here(node);
         return;

@@ -120,7 +120,7 @@ static void ask(struct client *client, struct call *call, uint64_t wait_ms, uint
     client->call_number = call->number;
     client->sent_ms = world.now_ms;
     client->give_up_ms = world.now_ms + wait_ms + PATIENCE_MS;
-    client->acked_before = world.acked;
+    client->acked_before = judge_last();
     client->ttl_ms = ttl_ms;
     client->waited = wait_ms > 0;
     client->term_before = client->at->seen_term;

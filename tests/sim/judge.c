@@ -188,6 +188,7 @@ static void judge_entry(struct sim_node *sim, uint64_t index)
     }
     if (index == judge.count + 1) {
         struct seen_entry seen = {.term = kept->term, .chain = kept->chain};
+        witness_applied(sim, kept);
         apply_entry(kept, &seen);
         *add_entry() = seen;
     } else if (judge.entries[index - 1].chain != kept->chain) {
@@ -243,6 +244,7 @@ void judge_node(struct sim_node *sim)
     struct raft_status status = raft_status(node->raft);
     raft_check(node->raft);
     if (draw(64) == 0) lease_clock_check(node->leases);
+    witness_turn(sim);
     check_leader(sim, &status);
     sim->seen_leader = status.role == RAFT_LEADER;
     if (status.term < sim->seen_term) sim_fail("%s: the term fell", sim->name);

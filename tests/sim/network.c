@@ -174,6 +174,7 @@ bool peers_send(struct peers *peers, uint64_t to, struct slice body)
 {
     struct sim_node *sim = of_peers(peers);
     unsigned number = number_of(to);
+    witness_said(sim, body);
     post(sim, number, to, NO_GREETING, body);
     return number != 0;
 }

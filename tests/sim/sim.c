@@ -90,11 +90,25 @@ void sim_fail(const char *format, ...)
 
 /* --- nodes --- */
 
+static const struct raft_config *config_now(void)
+{
+    for (size_t n = 1; n <= world.node_count; n++)
+        if (nodes[n].node && nodes[n].node->office_term) return raft_config_in_force(nodes[n].node->raft);
+    return NULL;
+}
+
+bool sim_is_member(const struct sim_node *sim)
+{
+    const struct raft_config *config = config_now();
+    return config && raft_config_member(config, sim->id);
+}
+
 static void died(struct sim_node *sim, enum death how)
 {
     sim_trace("%s is down (%d)", sim->name, (int)how);
     if (how == DEATH_EXIT && !sim->eio) sim->present = false;
     clients_node_died(sim);
+    witness_died(sim);
     sim->node = NULL; /* its memory is gone with the process: not given back here */
     sim->up_at_ms = sim_local_ms(sim) + 20 + (world.calm ? draw(200) : draw(6000));
     sim->lag_ms = 0;
@@ -109,6 +123,7 @@ static void wipe(struct sim_node *sim)
 {
     disk_wipe(sim);
     store_wipe(sim);
+    witness_wiped(sim);
     sim->id = 0;
     sim->rotten = false;
     sim->seen_applied = sim->seen_term = sim->seen_base = sim->seen_change = 0;
@@ -186,12 +201,24 @@ static uint64_t runs_at_ms(const struct sim_node *sim)
     return at_ms < sim->paused_until_ms ? sim->paused_until_ms : at_ms;
 }
 
+/* A removed member's machine is switched off and emptied, unless it has become a member again meanwhile. */
+static void switch_off(struct sim_node *sim)
+{
+    if (!config_now()) {
+        sim->up_at_ms = world.now_ms + 500;
+    } else if (sim_is_member(sim)) {
+        sim->present = true;
+    } else {
+        if (sim->node) died(sim, DEATH_CRASH);
+        wipe(sim);
+    }
+}
+
 static void nodes_step(void)
 {
     for (size_t n = 1; n <= world.node_count; n++) {
         struct sim_node *sim = &nodes[n];
-        if (!sim->present && sim->node && world.now_ms >= sim->up_at_ms) died(sim, DEATH_CRASH);
-        if (!sim->present && !sim->node && sim->id) wipe(sim);
+        if (!sim->present && sim->id && world.now_ms >= sim->up_at_ms) switch_off(sim);
         if (sim->present && !sim->node && world.now_ms >= sim->up_at_ms) start(sim);
         if (sim->node && world.now_ms >= runs_at_ms(sim)) turn(sim);
     }
@@ -203,26 +230,13 @@ static uint64_t nodes_next_ms(void)
     for (size_t n = 1; n <= world.node_count; n++) {
         const struct sim_node *sim = &nodes[n];
         uint64_t at_ms = sim->node ? runs_at_ms(sim) : sim->present ? sim->up_at_ms : UINT64_MAX;
-        if (!sim->present && sim->node && sim->up_at_ms < at_ms) at_ms = sim->up_at_ms;
+        if (!sim->present && sim->id && sim->up_at_ms < at_ms) at_ms = sim->up_at_ms;
         if (at_ms < next_ms) next_ms = at_ms;
     }
     return next_ms;
 }
 
 /* --- the cluster --- */
-
-static const struct raft_config *config_now(void)
-{
-    for (size_t n = 1; n <= world.node_count; n++)
-        if (nodes[n].node && nodes[n].node->office_term) return raft_config_in_force(nodes[n].node->raft);
-    return NULL;
-}
-
-bool sim_is_member(const struct sim_node *sim)
-{
-    const struct raft_config *config = config_now();
-    return config && raft_config_member(config, sim->id);
-}
 
 /* Whether a quorum is left when that one's disk is lost for good: all voters are up, and there are three, of
  * which none is just being removed. */

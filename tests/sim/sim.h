@@ -226,6 +226,12 @@ struct known { /* what a client has heard of */
 };
 struct call *generator_call(const struct known *known); /* NULL: none came up that is valid */
 
+void witness_turn(struct sim_node *sim); /* after each of its turns, once it belongs to a cluster */
+void witness_died(struct sim_node *sim); /* before its process is forgotten */
+void witness_wiped(struct sim_node *sim);
+void witness_said(const struct sim_node *from, struct slice body);                /* a frame that leaves */
+void witness_applied(const struct sim_node *sim, const struct raft_entry *entry); /* the first of its index */
+
 void judge_open(void);
 void judge_node(struct sim_node *sim); /* after each of its turns */
 void judge_told(uint64_t number, const struct call *call, uint64_t acked_before);
