@@ -2,6 +2,7 @@
 #include "coord/primitive/election.h"
 
 #include "base/check.h"
+#include "coord/primitive/watch.h"
 
 static void refuse(struct election *election, enum outcome outcome, uint64_t position)
 {
@@ -458,6 +459,15 @@ static void break_term(struct apply *apply, const void *arguments)
     election_save(&election);
 }
 
+/* --- observe --- */
+
+static void observe(struct arena *arena, const void *arguments, struct watch_request *request)
+{
+    const struct election_name_args *args = arguments;
+    watch_scope_add(request, arena, "/elections/", args->name, false);
+    request->initial = true;
+}
+
 /* --- table --- */
 
 static const struct operation operations[] = {
@@ -555,6 +565,15 @@ static const struct operation operations[] = {
      .apply = election_list,
      .object = "/elections/{prefix}*",
      .about = "Elections by the prefix of their names, with their leaders."},
+    {.code = 89,
+     .name = "election.observe",
+     .method = "GET",
+     .path = "/v1/elections/{name}/observe",
+     .kind = OPERATION_STREAM,
+     .args = &election_name_record,
+     .refusal = &watch_refused_record,
+     .watch = observe,
+     .about = "A stream of leaders: the present one, then every change, with tokens that only rise."},
 };
 
 const struct primitive election_primitive = {
