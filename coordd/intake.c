@@ -116,6 +116,23 @@ void intake_hold(struct node *node)
 
 /* --- notices --- */
 
+/* Each argument of the undo is what the result calls so. */
+static void *undo_args(const struct operation *undo, struct call *call)
+{
+    char *args = arena_alloc(&call->arena, undo->args->size);
+    for (size_t i = 0; i < undo->args->field_count; i++) {
+        const struct field *to = &undo->args->fields[i], *from;
+        from = record_field(call->shape, slice_text(to->name));
+        CHECK(from && (from->type <= FIELD_BOOL) == (to->type <= FIELD_BOOL));
+        size_t size = to->type == FIELD_BOOL   ? sizeof(bool)
+                      : to->type < FIELD_BOOL  ? sizeof(uint64_t)
+                      : to->type < FIELD_TEXTS ? sizeof(struct slice)
+                                               : sizeof(struct list);
+        memcpy(args + to->offset, (const char *)call->result + from->offset, size);
+    }
+    return args;
+}
+
 /* A grant that nobody received is taken back, unless it hangs on a lease that the client named and may still
  * count on. */
 static void undo(struct node *node, struct call *call)
@@ -126,16 +143,7 @@ static void undo(struct node *node, struct call *call)
     bool own = record_number(call->operation->args, call->args, "lease") == 0;
     if (guard && guard->retry_key.size) return; /* who asks again is told of this grant */
     if (!undo || !own || !call->result || call->shape != call->operation->result) return;
-    void *args = arena_alloc(&call->arena, undo->args->size);
-    struct setting setting = {undo->args, args, &call->arena, 0, {0}};
-    const struct field *name = record_field(call->shape, SLICE("name"));
-    struct slice text;
-    memcpy(&text, (const char *)call->result + name->offset, sizeof text);
-    CHECK(setting_text(&setting, record_field(undo->args, SLICE("name")), text));
-    CHECK(setting_uint(&setting, record_field(undo->args, SLICE("token")),
-                       record_number(call->shape, call->result, "token")));
-    CHECK(setting_done(&setting));
-    proposals_add_own(node, undo, args);
+    proposals_add_own(node, undo, undo_args(undo, call));
 }
 
 static void stop(struct node *node)

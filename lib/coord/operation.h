@@ -58,8 +58,8 @@ struct operation {
     const char *object;
     /* STREAM: which events, from which on. */
     void (*watch)(struct arena *arena, const void *args, struct watch_request *request);
-    const char *undo; /* name of the command (fields name, token of the result) that takes back a grant whose
-                         answer could not be delivered */
+    const char *undo; /* name of the command (its arguments: the fields of the result called so) that takes
+                         back a grant whose answer could not be delivered */
     const char *about;
 };
 

@@ -136,7 +136,7 @@ static struct lock_request request_of(const struct apply *apply, const struct ac
 
 /* A lock in use as a semaphore is none for readers and writers, and the other way round; all name the same
  * limit. */
-static bool mode_agrees(struct lock *lock, const struct lock_request *request)
+bool lock_mode_agrees(struct lock *lock, const struct lock_request *request)
 {
     if (!lock->row.holders && !lock->row.waiters) return true;
     if ((lock->row.limit != 0) != (request->limit != 0))
@@ -186,7 +186,7 @@ static void queue_up(struct lock *lock, const struct lock_request *request)
     if (!lock->apply->settled) apply_waits(lock->apply);
 }
 
-static uint64_t position_of(struct lock *lock, const struct lock_request *waiter)
+uint64_t lock_position(struct lock *lock, const struct lock_request *waiter)
 {
     struct lock_request other;
     struct slice place = {0};
@@ -246,8 +246,14 @@ static void upgrade(struct lock *lock, struct lock_request *request, const struc
 static bool take_over(struct lock *lock, struct lock_request *request, struct lock_request *waiter, bool wait)
 {
     if (!wait) {
-        refuse(lock, OUTCOME_LOCK_HELD, position_of(lock, waiter));
+        refuse(lock, OUTCOME_LOCK_HELD, lock_position(lock, waiter));
         return true;
+    }
+    if (waiter->many) {
+        CHECK(!lock->changed);
+        lock_many_end(lock->apply, waiter->arrived, OUTCOME_WAIT_BROKEN_OFF);
+        lock_load(lock, lock->apply, lock->name);
+        return false;
     }
     uint64_t answered = waiter->answer_index;
     bool same = waiter->mode == request->mode && waiter->permits == request->permits &&
@@ -269,7 +275,7 @@ static void acquire_new(struct lock *lock, struct lock_request *request, bool wa
         refuse(lock, OUTCOME_LOCK_HELD, 0);
     else if (lock->apply->in_txn && !granted_now(lock, request, NULL))
         return;
-    else if (fits)
+    else if (fits && lock_may_grant(lock))
         lock_grant(lock, request);
     else
         queue_up(lock, request);
@@ -306,7 +312,7 @@ static void acquire(struct apply *apply, const void *arguments)
     if (!sensible(apply, args) || (args->lease && !object_lease_usable(apply, args->lease))) return;
     if (args->lease) lease_touch(apply, args->lease);
     lock_load(&lock, apply, args->name);
-    if (!mode_agrees(&lock, &request)) return;
+    if (!lock_mode_agrees(&lock, &request)) return;
     if (args->lease)
         acquire_by_lease(&lock, &request, args);
     else
@@ -437,6 +443,27 @@ static const struct operation operations[] = {
      .apply = acquire,
      .undo = "lock.release",
      .about = "Takes a lock, or waits for it in its queue."},
+    {.code = 48,
+     .name = "lock.acquire_many",
+     .method = "POST",
+     .path = "/v1/locks/acquire",
+     .kind = OPERATION_COMMAND,
+     .flags = OPERATION_GROWS | OPERATION_WAITS,
+     .args = &lock_many_record,
+     .result = &lock_many_grant_record,
+     .refusal = &lock_held_record,
+     .apply = lock_acquire_many,
+     .undo = "lock.release_many",
+     .about = "Takes all of several locks or none, or the first that is free."},
+    {.code = 49,
+     .name = "lock.release_many",
+     .method = "POST",
+     .path = "/v1/locks/release",
+     .kind = OPERATION_COMMAND,
+     .args = &lock_release_many_args_record,
+     .result = &lock_released_many_record,
+     .apply = lock_release_many,
+     .about = "Gives back all that one request was granted."},
     {.code = 41,
      .name = "lock.release",
      .method = "POST",

@@ -1,6 +1,6 @@
 /* Locks (api.md 3): what their files share. lock.c: commands and table; lock_queue.c: grants, ends, waits;
  * lock_operator.c: transfer and break; lock_row.c: rows; lock_view.c: queries and facts; lock_event.c: what
- * watches see.
+ * watches see; lock_many.c and lock_acquire_many.c: several at once.
  *
  * Rows:
  *     KEY_LOCK name                 -> lock_row
@@ -8,6 +8,7 @@
  *     KEY_LOCK_WAITER name 0 place  -> waiter_row
  *     KEY_LOCK_KEPT index name      -> nothing: every lock row once, for the forgetting of idle ones
  *     KEY_LOCK_KEPT                 -> how many there are
+ *     KEY_LOCK_MANY arrival         -> lock_many: a wait for several locks at once
  *
  * A place is 10 bytes: 0 for an upgrade or else 1, 255 - priority, index of the entry that queued.
  * On leases hang (name 0 'h' token), (name 0 'w' place), (name 0 'd') for the delay; waits are (name 0 'w'
@@ -25,6 +26,7 @@
 #define COORDD_COORD_PRIMITIVE_LOCK_H
 
 #include "coord/primitive/lease.h"
+#include "coord/primitive/object.h"
 
 enum {
     LOCK_CODE = 3,
@@ -32,7 +34,8 @@ enum {
     LOCK_WAITERS_MAX = 10000,
     LOCK_KEPT_MAX = 10000,
     LOCK_DELAY_MAX_MS = 60000,
-    LOCK_PRIORITY_MAX = 255
+    LOCK_PRIORITY_MAX = 255,
+    LOCK_MANY_MAX = 64
 };
 
 enum lock_mode { LOCK_EXCLUSIVE = 1, LOCK_SHARED, LOCK_SEMAPHORE };
@@ -67,11 +70,19 @@ struct lock_request {
     uint64_t answer_index; /* the entry whose request is answered; 0: nobody listens */
     uint64_t origin;       /* session on which a wait without a lease hangs */
     uint64_t upgrades;     /* token of the hold that it would replace; 0: none */
+    uint64_t many;         /* of a waiter: for so many locks at once (lock_many.c); 0: for this one */
 };
 
 struct holder_row {
     uint64_t token, lease, mode, permits, since_ms, count, delay_ms;
     struct slice owner, meta;
+};
+
+struct lock_many {
+    struct list names; /* struct slice, as given */
+    bool any;          /* one of them is enough */
+    bool pulse;        /* a pulse is wanted */
+    const struct lock_request *request;
 };
 
 /* A lock in the hands of one entry: loaded, changed, saved. */
@@ -83,7 +94,12 @@ struct lock {
     bool changed; /* and must be saved */
 };
 
+/* lock.c */
+bool lock_mode_agrees(struct lock *lock, const struct lock_request *request); /* false: answered */
+uint64_t lock_position(struct lock *lock, const struct lock_request *waiter);
+
 /* lock_row.c */
+extern const struct record lock_waiter_record;
 void lock_load(struct lock *lock, struct apply *apply, struct slice name);
 void lock_save(struct lock *lock); /* when it changed: the revision becomes the entry's index */
 void lock_remember(struct lock *lock, const struct lock_past *past);
@@ -99,9 +115,6 @@ bool lock_waiter_at(struct lock *lock, struct slice place, struct lock_request *
 void lock_put_waiter(struct lock *lock, const struct lock_request *waiter);
 void lock_delete_waiter(struct lock *lock, const struct lock_request *waiter);
 struct slice lock_place(struct apply *apply, const struct lock_request *waiter);
-/* Keys of attachments and waits: name 0 kind rest. */
-struct slice lock_what(struct apply *apply, struct slice name, char kind, struct slice rest);
-bool lock_parse_what(struct slice what, struct slice *name, char *kind, struct slice *rest);
 struct slice lock_token_bytes(struct apply *apply, uint64_t token);
 /* What this lease holds of the lock, and waits for. */
 bool lock_held_by(struct lock *lock, uint64_t lease, struct holder_row *holder);
@@ -141,6 +154,20 @@ void lock_tell_acquired(struct lock *lock, const struct holder_row *holder, uint
                         uint64_t replaces);
 void lock_tell_ended(struct lock *lock, const struct holder_row *holder, enum end_reason reason,
                      struct slice detail);
+
+/* lock_many.c */
+extern const struct record lock_many_record, lock_many_grant_record, lock_release_many_args_record,
+    lock_released_many_record;
+void lock_acquire_many(struct apply *apply, const void *args);
+void lock_release_many(struct apply *apply, const void *args);
+bool lock_many_get(struct apply *apply, uint64_t arrived, struct lock_many *many);
+/* The lock in hand, which is to be saved after this, is free for its first waiter, one of those. */
+void lock_many_wake(struct lock *lock, const struct lock_request *waiter);
+void lock_many_pulse(struct apply *apply, uint64_t arrived);
+/* These must be called with none of its locks in hand. */
+void lock_many_end(struct apply *apply, uint64_t arrived, enum outcome outcome);
+void lock_many_wait_ended(struct apply *apply, uint64_t arrived, uint64_t index, enum end_reason reason);
+uint64_t lock_many_check(struct apply *apply); /* returns how many waiters such requests have */
 
 /* lock_operator.c */
 extern const struct record lock_transfer_record, lock_break_record, lock_broken_record;

@@ -29,7 +29,8 @@ static const struct field transfer_fields[] = {
      TRANSFER(to),
      .min = 1,
      .max = 255,
-     .about = "the owner of a waiter (the first of that name), or a lease's id"},
+     .about =
+         "the owner of a waiter (the first of that name that waits for this lock alone), or a lease's id"},
 };
 const struct record lock_transfer_record = RECORD("lock_transfer", transfer_args, transfer_fields);
 
@@ -38,7 +39,7 @@ static bool waiter_named(struct lock *lock, struct slice owner, struct lock_requ
     struct slice place = {0};
     if (!lock->row.waiters) return false;
     while (lock_next_waiter(lock, &place, waiter))
-        if (slice_equal(waiter->owner, owner)) return true;
+        if (slice_equal(waiter->owner, owner) && !waiter->many) return true;
     return false;
 }
 
@@ -50,7 +51,7 @@ static bool successor(struct lock *lock, struct slice to, const struct holder_ro
     uint64_t id = lease_from_text(to);
     *waits = true;
     bool known = id && lease_get(lock->apply, id, &lease) && lease_is_clients(&lease);
-    if (known && lock_awaited_by(lock, id, request)) return true;
+    if (known && lock_awaited_by(lock, id, request)) return !request->many;
     if (!known || id == holder->lease) return waiter_named(lock, to, request);
     *waits = false;
     *request = (struct lock_request){.mode = holder->mode,
@@ -132,7 +133,7 @@ static void end_delay(struct lock *lock)
     lock->row.delay = 0;
     lock->changed = true;
     if (!delay) return;
-    lease_detach(lock->apply, delay, LOCK_CODE, lock_what(lock->apply, lock->name, 'd', slice_of(NULL, 0)));
+    lease_detach(lock->apply, delay, LOCK_CODE, object_what(lock->apply, lock->name, 'd', slice_of(NULL, 0)));
     lock_tell(lock, LOCK_DELAY_OVER, NULL);
 }
 

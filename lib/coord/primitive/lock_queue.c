@@ -39,13 +39,13 @@ bool lock_is_first(struct lock *lock, const struct lock_request *request)
 static void attach_holder(struct lock *lock, const struct holder_row *holder)
 {
     struct slice token = lock_token_bytes(lock->apply, holder->token);
-    lease_attach(lock->apply, holder->lease, LOCK_CODE, lock_what(lock->apply, lock->name, 'h', token));
+    lease_attach(lock->apply, holder->lease, LOCK_CODE, object_what(lock->apply, lock->name, 'h', token));
 }
 
 static void detach_holder(struct lock *lock, const struct holder_row *holder)
 {
     struct slice token = lock_token_bytes(lock->apply, holder->token);
-    lease_detach(lock->apply, holder->lease, LOCK_CODE, lock_what(lock->apply, lock->name, 'h', token));
+    lease_detach(lock->apply, holder->lease, LOCK_CODE, object_what(lock->apply, lock->name, 'h', token));
 }
 
 void lock_grant(struct lock *lock, const struct lock_request *request)
@@ -85,9 +85,9 @@ void lock_enqueue(struct lock *lock, const struct lock_request *request)
     lock->row.waiters++;
     if (!lock->row.holders) lock->row.limit = request->limit;
     lock_put_waiter(lock, request);
-    if (hangs_on) lease_attach(apply, hangs_on, LOCK_CODE, lock_what(apply, lock->name, 'w', place));
+    if (hangs_on) lease_attach(apply, hangs_on, LOCK_CODE, object_what(apply, lock->name, 'w', place));
     if (request->answer_index)
-        wait_register(apply, request->answer_index, LOCK_CODE, lock_what(apply, lock->name, 'w', place));
+        wait_register(apply, request->answer_index, LOCK_CODE, object_what(apply, lock->name, 'w', place));
 }
 
 void lock_dequeue(struct lock *lock, const struct lock_request *waiter)
@@ -97,7 +97,7 @@ void lock_dequeue(struct lock *lock, const struct lock_request *waiter)
     uint64_t hangs_on = waiter->lease ? waiter->lease : waiter->origin;
     lock->row.waiters--;
     lock_delete_waiter(lock, waiter);
-    if (hangs_on) lease_detach(apply, hangs_on, LOCK_CODE, lock_what(apply, lock->name, 'w', place));
+    if (hangs_on) lease_detach(apply, hangs_on, LOCK_CODE, object_what(apply, lock->name, 'w', place));
     if (waiter->answer_index) wait_forget(apply, waiter->answer_index);
 }
 
@@ -126,7 +126,7 @@ static void end_upgrade(struct lock *lock, uint64_t token, enum end_reason reaso
 static void begin_delay(struct lock *lock, uint64_t delay_ms)
 {
     struct apply *apply = lock->apply;
-    struct slice what = lock_what(apply, lock->name, 'd', slice_of(NULL, 0));
+    struct slice what = object_what(apply, lock->name, 'd', slice_of(NULL, 0));
     struct lease_row running;
     uint64_t before = lock->row.delay;
     if (before && lease_get(apply, before, &running) && running.ttl_ms > delay_ms) delay_ms = running.ttl_ms;
@@ -172,13 +172,17 @@ void lock_advance(struct lock *lock)
     struct lock_request first;
     struct holder_row replaced;
     if (!first_grantable(lock, &first, &replaced)) return;
-    if (lock_may_grant(lock)) {
+    if (!first.many && lock_may_grant(lock)) {
         struct holder_row old = replaced;
         if (first.upgrades) replace_hold(lock, &old);
         lock_grant(lock, &first);
         lock_dequeue(lock, &first); /* after the grant: it may be all that hangs on its lease */
         if (first.upgrades) detach_holder(lock, &old);
         if (!first_grantable(lock, &first, &replaced)) return;
+    }
+    if (first.many) {
+        lock_many_wake(lock, &first);
+        return;
     }
     if (lock->row.pulse) return;
     lock->row.pulse = lock->changed = true;
@@ -188,6 +192,13 @@ void lock_advance(struct lock *lock)
 void lock_pulse(struct apply *apply, struct slice what)
 {
     struct lock lock;
+    if (what.size && what.data[0] == 0) {
+        uint64_t arrived;
+        what = slice_skip(what, 1);
+        CHECK(take_u64be(&what, &arrived));
+        lock_many_pulse(apply, arrived);
+        return;
+    }
     lock_load(&lock, apply, what);
     if (!lock.exists) return;
     lock.row.pulse = false;
@@ -204,7 +215,7 @@ void lock_lease_ended(struct apply *apply, uint64_t lease, struct slice what, en
     struct lock_request waiter;
     uint64_t token;
     char kind;
-    CHECK(lock_parse_what(what, &name, &kind, &rest));
+    CHECK(object_parse_what(what, &name, &kind, &rest));
     lock_load(&lock, apply, name);
     if (kind == 'd') {
         CHECK(lock.row.delay == lease);
@@ -216,8 +227,12 @@ void lock_lease_ended(struct apply *apply, uint64_t lease, struct slice what, en
         lock_end_holder(&lock, &holder, reason, slice_of(NULL, 0));
     } else {
         CHECK(lock_waiter_at(&lock, rest, &waiter));
-        lock_dequeue(&lock, &waiter);
         enum outcome outcome = waiter.lease ? OUTCOME_LEASE_OVER : OUTCOME_SESSION_OVER;
+        if (waiter.many) {
+            lock_many_end(apply, waiter.arrived, outcome);
+            return;
+        }
+        lock_dequeue(&lock, &waiter);
         if (waiter.answer_index) apply_answer_to(apply, waiter.answer_index, outcome, NULL, NULL);
     }
     lock_advance(&lock);
@@ -230,9 +245,14 @@ void lock_wait_ended(struct apply *apply, uint64_t index, struct slice what, enu
     struct lock lock;
     struct lock_request waiter;
     char kind;
-    CHECK(lock_parse_what(what, &name, &kind, &place) && kind == 'w');
+    CHECK(object_parse_what(what, &name, &kind, &place) && kind == 'w');
     lock_load(&lock, apply, name);
-    CHECK(lock_waiter_at(&lock, place, &waiter) && waiter.answer_index == index);
+    CHECK(lock_waiter_at(&lock, place, &waiter));
+    if (waiter.many) {
+        lock_many_wait_ended(apply, waiter.arrived, index, reason);
+        return;
+    }
+    CHECK(waiter.answer_index == index);
     waiter.answer_index = 0;
     if (reason == END_CLIENT_GONE && waiter.lease) { /* its lease keeps the place */
         lock_put_waiter(&lock, &waiter);

@@ -2,7 +2,7 @@
 #include "coord/primitive/lock.h"
 
 #include "base/check.h"
-#include "coord/key.h"
+#include "coord/primitive/object.h"
 
 const char *const lock_mode_choices[] = {"exclusive", "shared", "semaphore", NULL};
 
@@ -55,8 +55,9 @@ static const struct field waiter_fields[] = {
     {.number = 12, .type = FIELD_UINT, WAITER(answer_index)},
     {.number = 13, .type = FIELD_UINT, WAITER(origin)},
     {.number = 14, .type = FIELD_UINT, WAITER(upgrades)},
+    {.number = 15, .type = FIELD_UINT, WAITER(many)},
 };
-static const struct record waiter_record = RECORD("waiter_row", lock_request, waiter_fields);
+const struct record lock_waiter_record = RECORD("waiter_row", lock_request, waiter_fields);
 
 /* --- the lock itself, and the forgetting of idle ones --- */
 
@@ -268,20 +269,20 @@ bool lock_next_waiter(struct lock *lock, struct slice *place, struct lock_reques
     if (!slice_starts_with(key, slice_of(from.bytes, head)) || key.size != head + PLACE_SIZE) return false;
     key = arena_copy(lock->apply->arena, key);
     *place = slice_skip(key, head);
-    return row_get(lock->apply, key, &waiter_record, waiter);
+    return row_get(lock->apply, key, &lock_waiter_record, waiter);
 }
 
 bool lock_waiter_at(struct lock *lock, struct slice place, struct lock_request *waiter)
 {
     struct key key = waiter_key(lock->name, place);
-    return row_get(lock->apply, key_slice(&key), &waiter_record, waiter);
+    return row_get(lock->apply, key_slice(&key), &lock_waiter_record, waiter);
 }
 
 void lock_put_waiter(struct lock *lock, const struct lock_request *waiter)
 {
     lock->changed = true;
     struct key key = waiter_key(lock->name, lock_place(lock->apply, waiter));
-    row_put(lock->apply, key_slice(&key), &waiter_record, waiter);
+    row_put(lock->apply, key_slice(&key), &lock_waiter_record, waiter);
 }
 
 void lock_delete_waiter(struct lock *lock, const struct lock_request *waiter)
@@ -293,26 +294,6 @@ void lock_delete_waiter(struct lock *lock, const struct lock_request *waiter)
 
 /* --- attachments --- */
 
-struct slice lock_what(struct apply *apply, struct slice name, char kind, struct slice rest)
-{
-    struct key key;
-    key.size = 0;
-    key_name(&key, name);
-    key_byte(&key, (uint8_t)kind);
-    key_bytes(&key, rest);
-    return arena_copy(apply->arena, key_slice(&key));
-}
-
-bool lock_parse_what(struct slice what, struct slice *name, char *kind, struct slice *rest)
-{
-    const uint8_t *zero = what.size ? memchr(what.data, 0, what.size) : NULL;
-    if (!zero || (size_t)(zero - what.data) + 2 > what.size) return false;
-    *name = slice_of(what.data, (size_t)(zero - what.data));
-    *kind = (char)zero[1];
-    *rest = slice_skip(what, name->size + 2);
-    return true;
-}
-
 struct slice lock_token_bytes(struct apply *apply, uint64_t token)
 {
     struct key key;
@@ -321,26 +302,12 @@ struct slice lock_token_bytes(struct apply *apply, uint64_t token)
     return arena_copy(apply->arena, key_slice(&key));
 }
 
-/* The rest of the first attachment (lease, this lock, kind). */
-static bool attached(struct lock *lock, uint64_t lease, char kind, struct slice *rest)
-{
-    struct key from = key_of(KEY_ATTACHMENT);
-    struct slice key, value;
-    key_number(&from, lease);
-    key_byte(&from, LOCK_CODE);
-    key_bytes(&from, lock_what(lock->apply, lock->name, kind, slice_of(NULL, 0)));
-    if (!rows_seek(lock->apply->rows, key_slice(&from), &key, &value) ||
-        !slice_starts_with(key, key_slice(&from)))
-        return false;
-    *rest = slice_skip(arena_copy(lock->apply->arena, key), from.size);
-    return true;
-}
-
 bool lock_held_by(struct lock *lock, uint64_t lease, struct holder_row *holder)
 {
     struct slice rest;
     uint64_t token;
-    if (!lock->row.holders || !attached(lock, lease, 'h', &rest)) return false;
+    if (!lock->row.holders || !object_attached(lock->apply, lease, LOCK_CODE, lock->name, 'h', &rest))
+        return false;
     CHECK(take_u64be(&rest, &token) && lock_holder(lock, token, holder));
     return true;
 }
@@ -348,7 +315,8 @@ bool lock_held_by(struct lock *lock, uint64_t lease, struct holder_row *holder)
 bool lock_awaited_by(struct lock *lock, uint64_t lease, struct lock_request *waiter)
 {
     struct slice rest;
-    if (!lock->row.waiters || !attached(lock, lease, 'w', &rest)) return false;
+    if (!lock->row.waiters || !object_attached(lock->apply, lease, LOCK_CODE, lock->name, 'w', &rest))
+        return false;
     CHECK(lock_waiter_at(lock, rest, waiter));
     return true;
 }
@@ -372,14 +340,16 @@ static void check_holders(struct lock *lock)
     CHECK(lock->row.mode != LOCK_SEMAPHORE || used <= lock->row.limit);
 }
 
-static void check_waiters(struct lock *lock)
+/* Returns how many of them wait for other locks too. */
+static uint64_t check_waiters(struct lock *lock)
 {
     struct lock_request waiter, first = {0};
     struct lease_row lease;
     struct slice place = {0};
-    uint64_t count = 0;
+    uint64_t count = 0, many = 0;
     while (lock_next_waiter(lock, &place, &waiter)) {
         if (count++ == 0) first = waiter;
+        many += waiter.many > 0;
         if (waiter.lease) CHECK(lease_get(lock->apply, waiter.lease, &lease));
         CHECK(slice_equal(place, lock_place(lock->apply, &waiter)));
     }
@@ -387,7 +357,8 @@ static void check_waiters(struct lock *lock)
     struct holder_row replaced;
     bool upgrade = count && first.upgrades;
     if (upgrade) CHECK(lock_holder(lock, first.upgrades, &replaced));
-    CHECK(!count || lock->row.pulse || !lock_fits(lock, &first, upgrade ? &replaced : NULL));
+    CHECK(!count || first.many || lock->row.pulse || !lock_fits(lock, &first, upgrade ? &replaced : NULL));
+    return many;
 }
 
 void lock_check(struct rows *rows, struct arena *arena)
@@ -395,7 +366,7 @@ void lock_check(struct rows *rows, struct arena *arena)
     struct apply apply;
     struct key from = key_of(KEY_LOCK);
     struct slice key, value;
-    uint64_t count = 0;
+    uint64_t count = 0, many = 0;
     apply_begin(&apply, rows, arena, UINT64_MAX, 0, 0);
     while (rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == KEY_LOCK) {
         struct lock lock;
@@ -406,8 +377,9 @@ void lock_check(struct rows *rows, struct arena *arena)
         lock_load(&lock, &apply, slice_skip(key, 1));
         lock_history(&lock);
         check_holders(&lock);
-        check_waiters(&lock);
+        many += check_waiters(&lock);
         count++;
     }
     CHECK(count == kept_count(&apply));
+    CHECK(many == lock_many_check(&apply));
 }

@@ -204,7 +204,7 @@ static const struct record holder_record = RECORD("lock_holder", holder_view, ho
 
 struct waiter_view {
     struct slice owner, meta;
-    uint64_t position, waited_ms, mode, permits, priority, lease;
+    uint64_t position, waited_ms, mode, permits, priority, lease, locks;
 };
 #define WAITER(member) .offset = offsetof(struct waiter_view, member), .name = #member
 static const struct field waiter_fields[] = {
@@ -220,6 +220,7 @@ static const struct field waiter_fields[] = {
     {.number = 6, .type = FIELD_UINT, WAITER(priority), .about = "higher goes first"},
     {.number = 7, .type = FIELD_LEASE, WAITER(lease), .about = "that it named"},
     {.number = 8, .type = FIELD_JSON, WAITER(meta), .about = "as given"},
+    {.number = 9, .type = FIELD_UINT, WAITER(locks), .about = "how many it waits for at once"},
 };
 static const struct record waiter_record = RECORD("lock_waiter", waiter_view, waiter_fields);
 
@@ -322,8 +323,9 @@ static struct list view_waiters(struct lock *lock)
     for (size_t i = 0; i < list.count; i++) {
         CHECK(lock_next_waiter(lock, &place, &row));
         uint64_t waited_ms = now_ms > row.since_ms ? now_ms - row.since_ms : 0;
-        views[i] = (struct waiter_view){row.owner, row.meta,    i + 1,        waited_ms,
-                                        row.mode,  row.permits, row.priority, row.lease};
+        views[i] = (struct waiter_view){row.owner,    row.meta,  i + 1,
+                                        waited_ms,    row.mode,  row.permits,
+                                        row.priority, row.lease, row.many ? row.many : 1};
     }
     list.items = views;
     return list;
@@ -468,7 +470,7 @@ struct slice lock_path(struct apply *apply, struct slice what)
 {
     struct slice name, rest;
     char kind;
-    CHECK(lock_parse_what(what, &name, &kind, &rest));
+    CHECK(object_parse_what(what, &name, &kind, &rest));
     return arena_printf(apply->arena, "/locks/%.*s", SLICE_ARGS(name));
 }
 
@@ -477,7 +479,7 @@ uint64_t lock_waiters(struct apply *apply, struct slice what)
     struct slice name, rest;
     struct lock lock;
     char kind;
-    CHECK(lock_parse_what(what, &name, &kind, &rest));
+    CHECK(object_parse_what(what, &name, &kind, &rest));
     lock_load(&lock, apply, name);
     return kind == 'h' ? lock.row.waiters : 0;
 }
