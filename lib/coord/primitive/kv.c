@@ -203,11 +203,7 @@ struct delete_result {
 static const struct field delete_result_fields[] = {
     {.number = 1, .type = FIELD_BYTES, GONE(key), .about = "as given"},
     {.number = 2, .type = FIELD_BOOL, GONE(deleted), .about = "false: it was not there"},
-    {.number = 3,
-     .type = FIELD_UINT,
-     .flags = FIELD_NULL,
-     GONE(revision),
-     .about = "of this delete; null: nothing was changed"},
+    {.number = 3, .type = FIELD_UINT, GONE(revision), .about = "of this request"},
     {.number = 4,
      .type = FIELD_RECORD,
      GONE(prev),
@@ -235,7 +231,7 @@ static void delete_one(struct apply *apply, const void *arguments)
     }
     if (!holds(apply, args->key, args->if_match, false, live)) return;
     struct delete_result *result = arena_alloc(apply->arena, sizeof *result);
-    *result = (struct delete_result){.key = args->key, .deleted = live, .revision = live ? apply->index : 0};
+    *result = (struct delete_result){.key = args->key, .deleted = live, .revision = apply->index};
     if (args->prev && live) result->prev = kv_prev(apply, args->key, live->revision);
     if (live) erase(apply, args->key, live);
     apply_answer(apply, OUTCOME_OK, &delete_result_record, result);
@@ -270,11 +266,7 @@ struct delete_prefix_result {
 static const struct field delete_prefix_result_fields[] = {
     {.number = 1, .type = FIELD_UINT, WENT(deleted), .about = "how many keys"},
     {.number = 2, .type = FIELD_BOOL, WENT(more), .about = "true: there are more, since a limit was given"},
-    {.number = 3,
-     .type = FIELD_UINT,
-     .flags = FIELD_NULL,
-     WENT(revision),
-     .about = "of this delete; null: nothing was changed"},
+    {.number = 3, .type = FIELD_UINT, WENT(revision), .about = "of this request"},
 };
 static const struct record delete_prefix_result_record =
     RECORD("kv_delete_prefix_result", delete_prefix_result, delete_prefix_result_fields);
@@ -320,7 +312,7 @@ static void delete_prefix(struct apply *apply, const void *arguments)
         CHECK(kv_scan_next(apply, &scan, &looks, &key, &version));
         erase(apply, key, &version);
     }
-    result->revision = result->deleted ? apply->index : 0;
+    result->revision = apply->index;
     apply_answer(apply, OUTCOME_OK, &delete_prefix_result_record, result);
 }
 
