@@ -16,6 +16,7 @@ struct coord_world {
     struct rows *rows;
     struct arena arena;
     uint64_t index, time_ms;
+    uint64_t origin; /* the session that commands come from; 0: none */
     /* the last command */
     enum outcome outcome; /* 0: it waits */
     bool replayed;
@@ -102,7 +103,7 @@ static inline enum outcome coord_world_guarded(struct coord_world *world, const 
     struct guarded_args guarded = {
         slice_text(key ? key : ""), slice_text(fence_lock ? fence_lock : ""), fence_token, {&item, 1}};
     bool guard = key || fence_lock;
-    struct command command = {world->time_ms, guard ? operation_guarded : operation, 0, 0,
+    struct command command = {world->time_ms, guard ? operation_guarded : operation, world->origin, 0,
                               guard ? (const void *)&guarded : args};
     struct buffer bytes = {0};
     command_encode(&command, &bytes);

@@ -1,5 +1,6 @@
 // links: api lib support
 /* Transactions and safe retries over locks and leases. */
+#include "coord/event.h"
 #include "tests/unit/coord_world.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -138,6 +139,161 @@ static void one_lock_is_granted_once(void **state)
     assert_true(rows_digest(world->rows) == digest);
 }
 
+static void conditions_on_keys(void **state)
+{
+    struct coord_world *world = *state;
+    static const char text[] =
+        "{\"if\":[{\"op\":\"kv.compare\",\"key\":\"k\",\"exists\":false},"
+        "{\"op\":\"kv.compare\",\"key\":\"n\",\"value\":\"1\"}],"
+        "\"then\":[{\"op\":\"kv.put\",\"key\":\"k\",\"value\":\"made\"},{\"op\":\"kv.get\",\"key\":\"k\"}],"
+        "\"else\":[{\"op\":\"kv.get\",\"key\":\"n\"}]}";
+    assert_int_equal(DO("txn", text), OUTCOME_OK); /* one of two fails */
+    SAYS("{\"succeeded\":false,\"results\":[{\"op\":\"kv.get\",\"status\":404,\"code\":\"key_not_found\"");
+    DO("kv.put", "{\"key\":\"n\",\"value\":\"1\"}");
+    assert_int_equal(DO("txn", text), OUTCOME_OK);
+    SAYS("{\"succeeded\":true,\"results\":[{\"op\":\"kv.put\",\"status\":201");
+    SAYS("\"value\":\"made\""); /* an operation sees what those before it wrote */
+}
+
+/* Every change of an entry is told in its row, and has its revision. */
+static void one_entry_tells_it_all(void **state)
+{
+    struct coord_world *world = *state;
+    DO("lock.acquire", "{\"name\":\"a\"}");
+    assert_int_equal(DO("txn",
+                        "{\"then\":[{\"op\":\"lock.release\",\"name\":\"a\",\"token\":8},"
+                        "{\"op\":\"kv.put\",\"key\":\"x\"},{\"op\":\"txn\",\"then\":[{\"op\":\"kv.put\","
+                        "\"key\":\"y\"}]}]}"),
+                     OUTCOME_OK);
+    const struct event *event = events_next(world->rows, &world->arena, 8);
+    assert_non_null(event);
+    static const char *const paths[] = {"/locks/a", "/kv/x", "/kv/y"};
+    for (size_t i = 0; i < 3; event = event->next)
+        if (slice_is(event->path, paths[i])) i++, assert_int_equal(event->revision, 9);
+}
+
+static void what_was_refused_is_not_told(void **state)
+{
+    struct coord_world *world = *state;
+    static const char text[] =
+        "{\"then\":[{\"op\":\"kv.put\",\"key\":\"x\"},{\"op\":\"lock.acquire\",\"name\":\"a\"},"
+        "{\"op\":\"lock.release\",\"name\":\"b\",\"token\":1}]}";
+    assert_int_equal(DO("txn", text), OUTCOME_TXN_REFUSED);
+    assert_null(events_next(world->rows, &world->arena, 0));
+    assert_int_equal(rows_memory_count(world->rows), 0);
+    DO("lock.acquire", "{\"name\":\"b\"}"); /* 9: and leases count on from where they were */
+    assert_int_equal(DO("txn", "{\"then\":[{\"op\":\"kv.put\",\"key\":\"x\"}]}"), OUTCOME_OK);
+    SAYS("\"version\":1");
+}
+
+/* A query that finds nothing refuses nothing; a condition that finds nothing does not hold. */
+static void queries_refuse_nothing(void **state)
+{
+    struct coord_world *world = *state;
+    assert_int_equal(
+        DO("txn", "{\"if\":[{\"op\":\"kv.get\",\"key\":\"x\"}],\"then\":[],\"else\":[{\"op\":\"kv.get\","
+                  "\"key\":\"x\"},{\"op\":\"lock.check\",\"name\":\"a\",\"token\":1},"
+                  "{\"op\":\"kv.put\",\"key\":\"x\"}]}"),
+        OUTCOME_OK);
+    SAYS("\"succeeded\":false");
+    SAYS("\"status\":404,\"code\":\"key_not_found\"");
+    SAYS("\"status\":412,\"code\":\"fenced\"");
+    SAYS("\"status\":201");
+}
+
+static void an_election_is_in_it(void **state)
+{
+    struct coord_world *world = *state;
+    assert_int_equal(DO("txn",
+                        "{\"then\":[{\"op\":\"election.campaign\",\"name\":\"db\",\"candidate\":\"n1\"},"
+                        "{\"op\":\"kv.put\",\"key\":\"leader\",\"value\":\"n1\"}]}"),
+                     OUTCOME_OK);
+    SAYS("\"candidate\":\"n1\"");
+    assert_int_equal(DO("txn",
+                        "{\"then\":[{\"op\":\"kv.delete\",\"key\":\"leader\"},{\"op\":\"election.campaign\","
+                        "\"name\":\"db\",\"candidate\":\"n2\"}]}"),
+                     OUTCOME_TXN_REFUSED);
+    SAYS("\"position\":1,\"refused\":[{\"op\":\"election.campaign\",\"status\":423,\"code\":\"election_"
+         "held\"");
+    assert_int_equal(ASK("kv.get", "{\"key\":\"leader\"}"), OUTCOME_OK);
+}
+
+static void several_leases_of_one_entry(void **state)
+{
+    struct coord_world *world = *state;
+    assert_int_equal(
+        DO("txn", "{\"then\":[{\"op\":\"lease.create\"},{\"op\":\"lease.create\"},"
+                  "{\"op\":\"lock.acquire\",\"name\":\"a\"},{\"op\":\"lock.acquire\",\"name\":\"b\"}]}"),
+        OUTCOME_OK);
+    char leases[4][32];
+    const char *at = (const char *)world->answer.data;
+    for (int i = 0; i < 4; i++) {
+        at = strstr(at, "\"lease\":\"L");
+        assert_non_null(at);
+        at += 9;
+        snprintf(leases[i], sizeof leases[i], "%.*s", (int)strcspn(at, "\""), at);
+        for (int k = 0; k < i; k++) assert_string_not_equal(leases[i], leases[k]);
+    }
+}
+
+static void add_value(struct buffer *text, const char *key, size_t size)
+{
+    buffer_printf(text, "{\"op\":\"kv.put\",\"key\":\"%s\",\"value\":\"", key);
+    memset(buffer_reserve(text, size), 'x', size);
+    text->size += size;
+    buffer_add_text(text, "\"}");
+}
+
+static void results_larger_than_may_be(void **state)
+{
+    struct coord_world *world = *state;
+    struct buffer text = {0};
+    buffer_add_text(&text, "{\"then\":[");
+    add_value(&text, "big", 1024 * 1024);
+    buffer_add(&text, "]}", 3);
+    assert_int_equal(DO("txn", (const char *)text.data), OUTCOME_OK);
+    buffer_free(&text);
+    assert_int_equal(
+        DO("txn", "{\"then\":[{\"op\":\"kv.put\",\"key\":\"a\"},{\"op\":\"kv.get\",\"key\":\"big\"}]}"),
+        OUTCOME_OK);
+    uint64_t digest = rows_digest(world->rows);
+    assert_int_equal(DO("txn",
+                        "{\"then\":[{\"op\":\"kv.put\",\"key\":\"b\"},{\"op\":\"kv.get\",\"key\":\"big\"},"
+                        "{\"op\":\"kv.get\",\"key\":\"big\"}]}"),
+                     OUTCOME_SENSELESS);
+    SAYS("read less");
+    assert_true(rows_digest(world->rows) == digest);
+}
+
+/* 128 in all, conditions and both branches, nested ones too; and 4 deep. */
+static void at_the_limits(void **state)
+{
+    struct coord_world *world = *state;
+    struct buffer text = {0};
+    buffer_add_text(&text, "{\"if\":[");
+    for (int i = 0; i < 42; i++)
+        buffer_printf(&text, "%s{\"op\":\"kv.compare\",\"key\":\"a\",\"exists\":false}", i ? "," : "");
+    buffer_add_text(&text, "],\"then\":[");
+    for (int i = 0; i < 43; i++)
+        buffer_printf(&text, "%s{\"op\":\"kv.put\",\"key\":\"k%d\"}", i ? "," : "", i);
+    buffer_add_text(&text, "],\"else\":[");
+    for (int i = 0; i < 43; i++) buffer_printf(&text, "%s{\"op\":\"kv.get\",\"key\":\"a\"}", i ? "," : "");
+    size_t size = text.size;
+    buffer_add(&text, "]}", 3);
+    assert_int_equal(DO("txn", (const char *)text.data), OUTCOME_OK);
+    text.size = size;
+    buffer_add_text(&text, ",{\"op\":\"kv.get\",\"key\":\"a\"}]}");
+    buffer_add_byte(&text, 0);
+    assert_int_equal(DO("txn", (const char *)text.data), OUTCOME_SENSELESS);
+    SAYS("at most 128");
+    buffer_free(&text);
+    assert_int_equal(
+        DO("txn", "{\"then\":[{\"op\":\"txn\",\"then\":[{\"op\":\"txn\",\"then\":[{\"op\":\"txn\",\"then\":"
+                  "[{\"op\":\"kv.put\",\"key\":\"deep\"}]}]}]}]}"),
+        OUTCOME_OK); /* four */
+    assert_int_equal(ASK("kv.get", "{\"key\":\"deep\"}"), OUTCOME_OK);
+}
+
 static void nothing_to_do_is_done(void **state)
 {
     struct coord_world *world = *state;
@@ -240,9 +396,77 @@ static void a_key_that_still_waits_is_kept(void **state)
     DO("due", "{}");
     assert_int_equal(keyed(world, "k", "lock.acquire", wait), OUTCOME_RETRY_IN_FLIGHT);
     DO("lock.release", "{\"name\":\"a\",\"token\":8}");
-    world->time_ms += 60 * 1000;
+    world->time_ms += RETRY_KEPT_MS;
     DO("due", "{}");
     assert_true(coord_due_ms(world->rows) == UINT64_MAX);
+}
+
+/* Counted from the answer, which is what is kept: a wait may take as long as that. */
+static void an_answer_that_came_late_is_kept_as_long(void **state)
+{
+    struct coord_world *world = *state;
+    static const char wait[] = "{\"name\":\"a\",\"wait\":\"10m\"}";
+    DO("lock.acquire", "{\"name\":\"a\"}");
+    assert_int_equal(keyed(world, "k", "lock.acquire", wait), 0);
+    world->time_ms += RETRY_KEPT_MS - 1000;
+    keyed(world, "younger", "lease.create", "{}");
+    DO("lock.release", "{\"name\":\"a\",\"token\":8}");
+    assert_int_equal(world->other_outcome, OUTCOME_CREATED);
+    world->time_ms += RETRY_KEPT_MS - 1;
+    DO("due", "{}");
+    assert_int_equal(keyed(world, "k", "lock.acquire", wait), OUTCOME_CREATED);
+    assert_true(world->replayed);
+    world->time_ms += 1;
+    DO("due", "{}");
+    assert_int_equal(keyed(world, "k", "lock.acquire", wait), 0); /* forgotten: it waits anew */
+    assert_int_equal(keyed(world, "younger", "lease.create", "{}"), OUTCOME_CREATED);
+    assert_false(world->replayed);
+}
+
+/* What invites a retry is not kept: the next request with the key is done. */
+static void what_may_be_retried_is_not_kept(void **state)
+{
+    struct coord_world *world = *state;
+    static const char wait[] = "{\"name\":\"a\",\"wait\":\"1m\"}";
+    DO("lock.acquire", "{\"name\":\"a\"}");
+    size_t rows = rows_memory_count(world->rows);
+    world->origin = 5; /* a session that is over */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(keyed(world, "k", "lock.acquire", wait), OUTCOME_SESSION_OVER);
+        assert_false(world->replayed);
+        assert_int_equal(rows_memory_count(world->rows), rows + 1); /* how many keys: none */
+    }
+    world->origin = 0;
+    assert_int_equal(keyed(world, "k", "lock.acquire", wait), 0);
+}
+
+static void a_refused_transaction_is_replayed(void **state)
+{
+    struct coord_world *world = *state;
+    static const char text[] = "{\"then\":[{\"op\":\"kv.put\",\"key\":\"x\",\"if_match\":5}]}";
+    assert_int_equal(keyed(world, "k", "txn", text), OUTCOME_TXN_REFUSED);
+    assert_int_equal(keyed(world, "k", "txn", text), OUTCOME_TXN_REFUSED);
+    assert_true(world->replayed);
+    SAYS("\"position\":0,\"refused\":[{\"op\":\"kv.put\",\"status\":412,\"code\":\"precondition_failed\"");
+}
+
+/* Its wait ends with the lease it waits on: that is an answer, and it stands. */
+static void a_wait_whose_lease_ended(void **state)
+{
+    struct coord_world *world = *state;
+    DO("lock.acquire", "{\"name\":\"a\"}");
+    DO("lease.create", "{}");
+    char wait[80], id[32];
+    const char *at = strstr((const char *)world->answer.data, "\"lease\":\"") + 9;
+    snprintf(id, sizeof id, "%.*s", (int)strcspn(at, "\""), at);
+    snprintf(wait, sizeof wait, "{\"name\":\"a\",\"wait\":\"1m\",\"lease\":\"%s\"}", id);
+    assert_int_equal(keyed(world, "k", "lock.acquire", wait), 0);
+    char revoke[64];
+    snprintf(revoke, sizeof revoke, "{\"id\":\"%s\"}", id);
+    DO("lease.revoke", revoke);
+    assert_int_equal(world->other_outcome, OUTCOME_LEASE_OVER);
+    assert_int_equal(keyed(world, "k", "lock.acquire", wait), OUTCOME_LEASE_OVER);
+    assert_true(world->replayed);
 }
 
 static void transactions_are_replayed_whole(void **state)
@@ -286,6 +510,47 @@ static void a_replay_comes_before_the_fence(void **state)
     assert_int_equal(coord_world_guarded(world, "new", "guard", 8, "lease.create", "{}"), OUTCOME_FENCED);
 }
 
+/* The lock of the fence is what guards of keys look at, within a transaction too. */
+static void a_fence_opens_a_guard(void **state)
+{
+    struct coord_world *world = *state;
+    static const char text[] = "{\"then\":[{\"op\":\"kv.put\",\"key\":\"app/x\",\"value\":\"1\"}]}";
+    DO("lock.acquire", "{\"name\":\"l\"}");
+    DO("guard.put", "{\"prefix\":\"app/\",\"lock\":\"l\"}");
+    assert_int_equal(DO("txn", text), OUTCOME_TXN_REFUSED);
+    SAYS("\"status\":428,\"code\":\"guarded\"");
+    assert_int_equal(coord_world_guarded(world, NULL, "l", 8, "txn", text), OUTCOME_OK);
+    assert_int_equal(coord_world_guarded(world, "k", "l", 8, "kv.put", "{\"key\":\"app/x\"}"), OUTCOME_OK);
+    DO("lock.acquire", "{\"name\":\"other\"}");
+    assert_int_equal(coord_world_guarded(world, NULL, "other", world->index, "txn", text),
+                     OUTCOME_TXN_REFUSED);
+}
+
+/* It is looked at before the transaction, which may give the lock back. */
+static void the_last_act_under_a_fence(void **state)
+{
+    struct coord_world *world = *state;
+    static const char text[] = "{\"then\":[{\"op\":\"lock.release\",\"name\":\"l\",\"token\":8},"
+                               "{\"op\":\"kv.put\",\"key\":\"app/done\"}]}";
+    DO("lock.acquire", "{\"name\":\"l\"}");
+    DO("guard.put", "{\"prefix\":\"app/\",\"lock\":\"l\"}");
+    assert_int_equal(coord_world_guarded(world, "k", "l", 8, "txn", text), OUTCOME_OK);
+    assert_int_equal(coord_world_guarded(world, "k", "l", 8, "txn", text), OUTCOME_OK);
+    assert_true(world->replayed);
+    assert_int_equal(coord_world_guarded(world, NULL, "l", 8, "kv.put", "{\"key\":\"app/late\"}"),
+                     OUTCOME_FENCED);
+}
+
+/* A refusal by the fence is an answer like any other. */
+static void a_fenced_request_is_not_kept(void **state)
+{
+    struct coord_world *world = *state;
+    assert_int_equal(coord_world_guarded(world, "k", "l", 9, "lease.create", "{}"), OUTCOME_FENCED);
+    DO("lock.acquire", "{\"name\":\"l\"}"); /* token 9 */
+    assert_int_equal(coord_world_guarded(world, "k", "l", 9, "lease.create", "{}"), OUTCOME_CREATED);
+    assert_false(world->replayed);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -308,6 +573,21 @@ int main(void)
         TEST(a_fence_must_be_current),
         TEST(a_replay_comes_before_the_fence),
         TEST(one_lock_is_granted_once),
+        TEST(conditions_on_keys),
+        TEST(one_entry_tells_it_all),
+        TEST(what_was_refused_is_not_told),
+        TEST(queries_refuse_nothing),
+        TEST(an_election_is_in_it),
+        TEST(several_leases_of_one_entry),
+        TEST(results_larger_than_may_be),
+        TEST(at_the_limits),
+        TEST(an_answer_that_came_late_is_kept_as_long),
+        TEST(what_may_be_retried_is_not_kept),
+        TEST(a_refused_transaction_is_replayed),
+        TEST(a_wait_whose_lease_ended),
+        TEST(a_fence_opens_a_guard),
+        TEST(the_last_act_under_a_fence),
+        TEST(a_fenced_request_is_not_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
  * 1. A key's row has an answer, or a wait row. At its forget_ms it is due (due_set).
  * 2. An answer that invites a retry (retryable: nothing was changed) is not kept, and a wait that ends
  * without an answer leaves no row: the next request with the key is done anew.
- * 3. A kept answer outlives RETRY_KEPT_MS. */
+ * 3. A kept answer outlives RETRY_KEPT_MS, counted from when it was given. */
 #include "coord/primitive/txn.h"
 
 #include "base/check.h"
@@ -152,6 +152,9 @@ void retry_answered(struct apply *apply)
         struct slice name = arena_copy(apply->arena, value);
         struct key key = retry_key(name);
         CHECK(row_get(apply, key_slice(&key), &row_record, &row));
+        due_clear(apply, row.forget_ms, TXN_CODE, name);
+        row.forget_ms = apply->time_ms + RETRY_KEPT_MS;
+        due_set(apply, row.forget_ms, TXN_CODE, name);
         struct operation_result result = {operation_by_code(code), answer->outcome, answer->shape,
                                           answer->data, answer->detail};
         CHECK(result.operation);
