@@ -97,15 +97,20 @@ static void view(struct node *node, const struct cluster_call *call)
     const struct raft_config *config = raft_config_in_force(node->raft);
     struct raft_peer_status peers[RAFT_MEMBERS_MAX];
     struct cluster_member members[RAFT_MEMBERS_MAX];
-    size_t count = raft_peers(node->raft, peers);
-    for (size_t i = 0; i < config->member_count; i++)
-        members[i] = view_member(node, &config->members[i], peer_of(peers, count, config->members[i].node));
+    size_t count = raft_peers(node->raft, peers), shown = 0;
+    bool removed = members_removed(node);
+    for (size_t i = 0; i < config->member_count; i++) {
+        const struct raft_member *each = &config->members[i];
+        if (removed && each->node == node->identity.node) continue;
+        members[shown++] = view_member(node, each, peer_of(peers, count, each->node));
+    }
     struct cluster_view result = {.cluster_id = hex(node, node->identity.cluster),
                                   .leader = slice_text(members_name(node, node->status.leader)),
                                   .term = node->status.term,
                                   .commit_index = node->status.commit,
                                   .change_index = node->status.change_index,
-                                  .members = {members, config->member_count}};
+                                  .members = {members, shown},
+                                  .note = slice_text(removed ? MEMBERS_REMOVED : "")};
     answer(node, call, OUTCOME_OK, &result, "");
 }
 
@@ -469,7 +474,8 @@ static bool tend_passed(struct node *node, struct cluster_call *call)
         }
         pass_on(node, call);
     }
-    if (node->now_ms < call->since_ms + 2 * node_hold_ms(node)) return false;
+    bool hopeless = node->unable_since_ms && members_removed(node);
+    if (node->now_ms < call->since_ms + 2 * node_hold_ms(node) && !hopeless) return false;
     if (unsent || looks)
         answer(node, call, OUTCOME_NO_LEADER, NULL, members_missing(node));
     else

@@ -10,6 +10,7 @@ static void take_raft(struct node *node, const struct peer_frame *frame, struct 
 {
     struct raft_message message;
     if (!raft_message_decode(body, &node->turn, &message) || message.from != frame->from) return;
+    if (message.kind == RAFT_PRE_VOTE) members_tell_removed(node, frame->from);
     bool full = node->commit_blocked || raftlog_full(node->contents.log, node->now_ms);
     if (message.kind != RAFT_TIMEOUT_NOW || !full) /* who has no room does not take over */
         raft_receive(node->raft, &message, node->now_ms);
@@ -47,6 +48,9 @@ static void take_record(struct node *node, uint64_t from, enum wire_kind kind, c
         break;
     case WIRE_CHUNK_TAKEN:
         catchup_taken(node, from, data);
+        break;
+    case WIRE_REMOVED:
+        members_told_removed(node, data);
         break;
     case WIRE_RAFT:
     case WIRE_JOIN:

@@ -35,7 +35,8 @@ static void answer_stale(struct node *node, struct call *call)
 
 static bool is_held_too_long(const struct node *node)
 {
-    return node->unable_since_ms && node->now_ms >= node->unable_since_ms + node_hold_ms(node);
+    return node->unable_since_ms &&
+           (node->now_ms >= node->unable_since_ms + node_hold_ms(node) || members_removed(node));
 }
 
 static void take_command(struct node *node, struct call *call)

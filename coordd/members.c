@@ -1,6 +1,6 @@
-/* The cluster itself: the links follow the configuration, new nodes are told where they belong, members that
- * say another address than the configuration knows are put right, learners that have caught up become voters.
- */
+/* The cluster itself: the links follow the configuration, new nodes are told where they belong and old ones
+ * that they were removed, members that say another address than the configuration knows are put right,
+ * learners that have caught up become voters. */
 #include "coordd/node_internal.h"
 
 #include "coordd/log.h"
@@ -40,13 +40,61 @@ const char *members_missing(struct node *node)
     }
     const struct raft_member *self = raft_config_member(config, node->identity.node);
     struct slice missing =
-        !config->member_count ? arena_printf(&node->turn, "this node waits to be added to a cluster%c", 0)
+        members_removed(node)   ? arena_printf(&node->turn, "%s%c", MEMBERS_REMOVED, 0)
+        : !config->member_count ? arena_printf(&node->turn, "this node waits to be added to a cluster%c", 0)
         : !self ? arena_printf(&node->turn, "this node is no member of the cluster (any more)%c", 0)
                 : arena_printf(&node->turn, "%zu of %zu voters can be reached%s%.*s%c", reached, voters,
                                text.size ? ", missing: " : "", (int)text.size,
                                text.data ? (char *)text.data : "", 0);
     buffer_free(&text);
     return (const char *)missing.data;
+}
+
+/* --- who was removed --- */
+
+static const struct raft_member *self_in(const struct node *node, const struct raft_config *config)
+{
+    return raft_config_member(config, node->identity.node);
+}
+
+/* A member that is behind does not know who was added since, so only an index beyond one's own counts: of two
+ * configurations the later one tells. A node that catches up goes through configurations without itself. */
+bool members_removed(const struct node *node)
+{
+    const struct members *members = &node->members;
+    uint64_t index = node->status.change_index;
+    if (self_in(node, raft_config_in_force(node->raft))) return members->removed_index > index;
+    return members->was_member && (index <= node->status.commit || members->removed_index >= index);
+}
+
+void members_tell_removed(struct node *node, uint64_t to)
+{
+    const struct raft_config *config = raft_config_in_force(node->raft);
+    struct wire_removed removed = {node->status.change_index};
+    if (removed.index <= node->status.commit && self_in(node, config) && !raft_config_member(config, to))
+        node_tell(node, to, WIRE_REMOVED, &removed);
+}
+
+void members_told_removed(struct node *node, const struct wire_removed *removed)
+{
+    if (removed->index > node->members.removed_index) node->members.removed_index = removed->index;
+}
+
+static void say_removed(struct node *node)
+{
+    struct members *members = &node->members;
+    const struct raft_config *config = raft_config_in_force(node->raft);
+    uint64_t index = node->status.change_index;
+    if (!members->follows && index)
+        config = raft_config_at(node->raft, index - 1); /* right after the start */
+    members->was_member |= self_in(node, config) != NULL;
+    bool removed = members_removed(node);
+    if (removed && !members->says_removed)
+        LOG(WARN, MEMBERS_REMOVED, {"name", node->identity.name}, {"node", log_hex(node->identity.node)},
+            {"index", log_number(members->removed_index > index ? members->removed_index : index)},
+            {"so", "it serves nobody; its data are untouched"},
+            {"do", "stop it; to have it back, empty its data directory and start it with --join HOST:7401"});
+    members->says_removed = removed;
 }
 
 /* --- links --- */
@@ -104,6 +152,7 @@ void members_greeted(struct node *node, const struct peer_frame *frame)
         tell_founded(node, frame->from);
     else
         note_address(node, frame->from, frame->address);
+    if (frame->cluster) members_tell_removed(node, frame->from);
 }
 
 /* --- duties of the leader --- */
@@ -149,6 +198,7 @@ static void tend_members(struct node *node)
 
 void members_tend(struct node *node)
 {
+    say_removed(node);
     follow(node);
     if (node->office_term && node->status.change_index <= node->status.commit &&
         !raft_transferring(node->raft))

@@ -145,9 +145,15 @@ void asks_free(struct asks *asks);
 
 /* --- the cluster itself (members.c), and operations on it (cluster_calls.c) --- */
 
+#define MEMBERS_REMOVED "this node was removed from the cluster"
+
 struct members {
     bool follows;
     uint64_t followed_index, followed_term; /* of the configuration that the links follow */
+    bool was_member;                        /* this node, in a configuration that it has seen */
+    uint64_t
+        removed_index; /* a committed configuration that does not hold this node, as others say; 0: none */
+    bool says_removed;
     struct {
         uint64_t node;
         char address[RAFT_ADDRESS_SIZE]; /* as it said itself when it greeted */
@@ -156,7 +162,10 @@ struct members {
 
 void members_greeted(struct node *node, const struct peer_frame *frame);
 void members_join(struct node *node, uint64_t from, const struct wire_join *join);
-void members_tend(struct node *node); /* links, promotions, addresses; before the output */
+void members_tell_removed(struct node *node, uint64_t to); /* if it is so */
+void members_told_removed(struct node *node, const struct wire_removed *removed);
+bool members_removed(const struct node *node); /* this node was a member, and is none for good */
+void members_tend(struct node *node);          /* links, promotions, addresses; before the output */
 const char *members_name(const struct node *node, uint64_t id); /* "" unknown */
 /* What is missing, for people; valid until the turn ends. */
 const char *members_missing(struct node *node);

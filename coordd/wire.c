@@ -105,6 +105,11 @@ static const struct field chunk_taken_fields[] = {
 static const struct record chunk_taken_record =
     RECORD("wire_chunk_taken", wire_chunk_taken, chunk_taken_fields);
 
+static const struct field removed_fields[] = {
+    FIELD(1, wire_removed, UINT, index),
+};
+static const struct record removed_record = RECORD("wire_removed", wire_removed, removed_fields);
+
 const struct record *wire_record(enum wire_kind kind)
 {
     static const struct record *const records[] = {
@@ -114,6 +119,7 @@ const struct record *wire_record(enum wire_kind kind)
         [WIRE_CALL] = &call_record,       [WIRE_ANSWER] = &answer_record,
         [WIRE_JOIN] = &join_record,       [WIRE_FOUNDED] = &founded_record,
         [WIRE_CHUNK] = &chunk_record,     [WIRE_CHUNK_TAKEN] = &chunk_taken_record,
+        [WIRE_REMOVED] = &removed_record,
     };
     return (unsigned)kind < sizeof records / sizeof *records ? records[kind] : NULL;
 }

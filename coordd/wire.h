@@ -17,10 +17,11 @@ enum wire_kind {
     WIRE_TOLD,
     WIRE_CALL, /* to the leader: an operation on the cluster itself */
     WIRE_ANSWER,
-    WIRE_JOIN,       /* to a member: I want to be one */
-    WIRE_FOUNDED,    /* to a node without a cluster: the one you belong to */
-    WIRE_CHUNK,      /* a part of a snapshot */
-    WIRE_CHUNK_TAKEN /* how far the receiver is */
+    WIRE_JOIN,        /* to a member: I want to be one */
+    WIRE_FOUNDED,     /* to a node without a cluster: the one you belong to */
+    WIRE_CHUNK,       /* a part of a snapshot */
+    WIRE_CHUNK_TAKEN, /* how far the receiver is */
+    WIRE_REMOVED      /* to a node of this cluster that is no member: it may not have heard of it */
 };
 
 struct wire_proposal {
@@ -93,6 +94,10 @@ enum wire_intake { WIRE_TAKING = 1, WIRE_HAS, WIRE_BAD, WIRE_NO_ROOM };
 
 struct wire_chunk_taken {
     uint64_t term, index, next, status; /* next: the chunk that is wanted; status: enum wire_intake */
+};
+
+struct wire_removed {
+    uint64_t index; /* of the committed configuration that does not hold the receiver */
 };
 
 /* The record of a kind; NULL for WIRE_RAFT and what is unknown. */

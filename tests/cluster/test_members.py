@@ -123,6 +123,42 @@ def test_the_leader_is_removed(cluster):
     cluster.stop(leader)
 
 
+@pytest.mark.parametrize("how", ["down", "paused"])
+def test_who_was_away_hears_that_it_was_removed(cluster, how):
+    """Nothing of it comes by the log: who greets without being a member is told. It says so, and keeps its data."""
+    leader, victim = cluster.wait_leader(), cluster.followers()[0]
+    stays = [name for name in cluster.nodes if name not in (leader, victim)][0]
+    if how == "down":
+        cluster.kill9(victim)
+    else:
+        cluster.pause(victim)
+    until(lambda: not cluster.member(victim, leader)["healthy"], "it is missed")
+    status, _, answer = cluster[leader].request("DELETE", f"/v1/cluster/members/{victim}")
+    assert status == 200, answer
+    _, _, grant = acquire(cluster, leader, "later", ttl="1h")
+    if how == "down":
+        cluster.launch(victim)
+    else:
+        begun = time.monotonic()
+        until(lambda: time.monotonic() - begun > 2.5, "longer than the leader goes on sending it the log", 10)
+        cluster.resume(victim)
+    note = "this node was removed from the cluster"
+    until(lambda: note in cluster[victim].log_text(), "it says so", 60)
+    until(lambda: (cluster.view(victim) or {}).get("note") == note, "its view says so", 60)
+    view = cluster.view(victim)
+    assert view["leader"] is None and victim not in [m["name"] for m in view["members"]], view
+    for method, path in (("POST", "/v1/locks/x/acquire?ttl=10s"), ("GET", "/v1/locks/later"), ("POST", "/v1/cluster/transfer?to=" + stays)):
+        status, _, answer = cluster.ask(victim, method, path)
+        assert status == 503 and answer["detail"] == note, answer
+    assert cluster.ask(victim, "GET", "/readyz")[0] == 503
+    assert cluster.view(leader)["note"] is None and cluster.view(leader)["leader"] == leader
+    assert cluster[victim].log_text().count(note) == 1
+    cluster.stop(victim)
+    assert (cluster[victim].data / "log").is_dir() and any(cluster[victim].data.glob("state-*/data.mdb"))
+    assert cluster[stays].request("GET", f"/v1/locks/later/check?token={grant['token']}")[0] == 200
+    cluster.nodes.pop(victim)
+
+
 def voters_at(cluster, name):
     return sorted(m["name"] for m in cluster.view(name)["members"] if m["role"] in ("leader", "follower"))
 

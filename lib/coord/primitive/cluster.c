@@ -87,6 +87,12 @@ static const struct field view_fields[] = {
      .name = "members",
      .record = &member_record,
      .about = "all of them"},
+    {.number = 7,
+     .type = FIELD_TEXT,
+     .flags = FIELD_NULL,
+     .offset = offsetof(struct cluster_view, note),
+     .name = "note",
+     .about = "what is to be known of the node that answers: that it was removed from the cluster"},
 };
 static const struct record view_record = RECORD("cluster", cluster_view, view_fields);
 

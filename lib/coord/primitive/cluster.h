@@ -19,6 +19,7 @@ struct cluster_view {
     struct slice cluster_id, leader;
     uint64_t term, commit_index, change_index;
     struct list members; /* struct cluster_member */
+    struct slice note;   /* what is to be known of the node that answers */
 };
 
 struct cluster_can_stop_args {
