@@ -198,12 +198,19 @@ static bool set_bytes(struct argument *argument, const struct field *field, cons
 static bool set_operation(struct argument *argument, const struct field *field, const json_t *value,
                           struct slice path)
 {
+    if (!json_is_object(value)) return refuse_type(argument, field);
     const json_t *name = json_object_get(value, "op");
-    if (!json_is_string(name)) return refuse_type(argument, field);
     struct arena *arena = argument->setting.arena;
+    struct argument unnamed = {.setting.arena = arena, .within = path, .problem = argument->problem};
+    if (!json_is_string(name)) return argument_refuse(&unnamed, SLICE(".op"), "must be an operation's name");
     const struct operation *operation;
     void *data = setting_operation(&argument->setting, field, text_of(name), &operation);
-    if (!data) return argument_refuse_complaint(argument, field);
+    if (!data) {
+        argument_refuse_complaint(argument, field);
+        bool wrong_name = !operation || !operation_in_txn(operation);
+        if (wrong_name) argument->problem->field = arena_printf(arena, "%.*s.op", SLICE_ARGS(path));
+        return false;
+    }
     struct argument nested = {
         .setting = {.record = operation->args, .data = data, .arena = arena},
         .within = arena_printf(arena, "%.*s.", SLICE_ARGS(path)),
