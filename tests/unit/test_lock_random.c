@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { STEPS = 400, LOCKS = 3, LEASES = 5, HOLDS = 4096 };
+enum { STEPS = 400, LOCKS = 4, LEASES = 5, HOLDS = 4096 };
 
 struct hold {
     uint64_t lock, token, lease, mode, permits;
@@ -22,7 +22,7 @@ struct world {
     uint64_t leases[LEASES];
     bool waits[STEPS + 8192]; /* by index: not answered yet */
     struct hold holds[HOLDS];
-    size_t hold_count;
+    size_t hold_count, deadlocks;
 };
 
 static uint64_t draw(struct world *world, uint64_t below)
@@ -77,6 +77,19 @@ static void granted_many(struct world *world, const struct answer *answer)
     world->token = world->index;
 }
 
+/* Each step's next is the one that comes after it, the last one's is the first. */
+static void look_at_cycle(struct world *world, const struct answer *answer)
+{
+    const struct field *field = record_field(answer->shape, SLICE("cycle"));
+    struct list list;
+    memcpy(&list, (const char *)answer->data + field->offset, sizeof list);
+    const struct lock_cycle_step *steps = list.items;
+    assert_true(list.count >= 2);
+    for (size_t i = 0; i < list.count; i++)
+        assert_true(steps[i].held_by == steps[(i + 1) % list.count].lease && steps[i].waits_for.size == 1);
+    world->deadlocks++;
+}
+
 static void look_at_answers(struct world *world, const struct apply *apply, bool transfer)
 {
     bool own = false;
@@ -90,6 +103,7 @@ static void look_at_answers(struct world *world, const struct apply *apply, bool
             world->waits[answer->to_index] = false;
         }
         if (answer->outcome == OUTCOME_CREATED && answer->shape == &lock_grant_record) granted(world, answer);
+        if (answer->outcome == OUTCOME_DEADLOCK) look_at_cycle(world, answer);
         if (answer->outcome == OUTCOME_CREATED && answer->shape == &lock_many_grant_record)
             granted_many(world, answer);
         if (transfer && answer->outcome == OUTCOME_OK) {
@@ -155,6 +169,66 @@ static void look_at_lock(struct world *world, char name)
     arena_reset(&world->arena);
 }
 
+/* --- who waits for whom, beside the search of the program: all pairs, then whether any leads back --- */
+
+struct graph {
+    uint64_t members[64]; /* leases, and requests for several locks (odd numbers) */
+    bool waits_for[64][64];
+    size_t count;
+};
+
+static size_t member(struct graph *graph, uint64_t lease, uint64_t arrived)
+{
+    uint64_t id = lease ? lease << 1 : arrived << 1 | 1;
+    for (size_t i = 0; i < graph->count; i++)
+        if (graph->members[i] == id) return i;
+    assert_true(graph->count < 64);
+    graph->members[graph->count] = id;
+    return graph->count++;
+}
+
+/* It cannot be granted the lock while the other holds it, whatever else is given back. */
+static bool excluded(const struct lock *lock, const struct lock_request *waiter,
+                     const struct holder_row *holder)
+{
+    if (waiter->mode == LOCK_SEMAPHORE) return holder->permits > lock->row.limit - waiter->permits;
+    return waiter->mode == LOCK_EXCLUSIVE || holder->mode == LOCK_EXCLUSIVE;
+}
+
+static void add_waiter(struct graph *graph, struct lock *lock, const struct lock_request *waiter,
+                       struct slice place)
+{
+    struct lock_request other;
+    struct holder_row holder;
+    size_t who = member(graph, waiter->lease, waiter->arrived);
+    for (uint64_t last = 0; lock_next_holder(lock, last, &holder); last = holder.token)
+        if (holder.lease != waiter->lease && excluded(lock, waiter, &holder))
+            graph->waits_for[who][member(graph, holder.lease, 0)] = true;
+    for (struct slice at = {0}; lock_next_waiter(lock, &at, &other) && slice_compare(at, place) < 0;)
+        if ((other.lease || other.many) && (!other.lease || other.lease != waiter->lease))
+            graph->waits_for[who][member(graph, other.lease, other.arrived)] = true;
+}
+
+static void nobody_waits_in_a_circle(struct world *world)
+{
+    struct graph graph = {.count = 0};
+    for (char name = 'a'; name < 'a' + LOCKS; name++) {
+        struct apply apply;
+        struct lock lock;
+        struct lock_request waiter;
+        apply_begin(&apply, world->rows, &world->arena, world->index, 1, world->time_ms);
+        lock_load(&lock, &apply, slice_of(&name, 1));
+        for (struct slice at = {0}; lock_next_waiter(&lock, &at, &waiter);)
+            if ((waiter.lease || waiter.many) && !waiter.any) add_waiter(&graph, &lock, &waiter, at);
+    }
+    for (size_t via = 0; via < graph.count; via++)
+        for (size_t i = 0; i < graph.count; i++)
+            for (size_t k = 0; k < graph.count; k++)
+                graph.waits_for[i][k] |= graph.waits_for[i][via] && graph.waits_for[via][k];
+    for (size_t i = 0; i < graph.count; i++) assert_false(graph.waits_for[i][i]);
+    arena_reset(&world->arena);
+}
+
 static void acquire(struct world *world, char name)
 {
     static const char *const modes[] = {"",
@@ -176,7 +250,7 @@ static void acquire(struct world *world, char name)
 
 static void acquire_many(struct world *world)
 {
-    static const char *const names[] = {"a,b", "b,a", "a,b,c", "c,a", "b,c", "b"};
+    static const char *const names[] = {"a,b", "d,a", "a,b,c", "c,a", "b,c", "b"};
     char line[200], lease[40] = "";
     uint64_t which = draw(world, LEASES * 2);
     if (which < LEASES)
@@ -275,7 +349,7 @@ static uint64_t waiters(struct world *world)
 /* Whoever still waits comes to its turn when nobody keeps what it holds. */
 static void drain(struct world *world)
 {
-    static const char *const locks[LOCKS] = {"name=a", "name=b", "name=c"};
+    static const char *const locks[LOCKS] = {"name=a", "name=b", "name=c", "name=d"};
     for (int round = 0; waiters(world); round++) {
         assert_true(round < 500);
         for (int i = 0; i < LOCKS; i++) run(world, "lock.break", locks[i]);
@@ -286,6 +360,7 @@ static void drain(struct world *world)
 static void no_promise_is_broken_in_any_order(void **state)
 {
     (void)state;
+    size_t deadlocks = 0;
     for (uint64_t seed = 1; seed <= 300; seed++) {
         struct world *world = test_calloc(1, sizeof *world);
         world->rows = rows_memory_new();
@@ -298,14 +373,17 @@ static void no_promise_is_broken_in_any_order(void **state)
         while (world->index < STEPS) {
             step(world);
             for (char name = 'a'; name < 'a' + LOCKS; name++) look_at_lock(world, name);
+            nobody_waits_in_a_circle(world);
             if (!draw(world, 3)) world->index++; /* entries of others */
         }
         drain(world);
+        deadlocks += world->deadlocks;
         rows_memory_free(world->rows);
         arena_free(&world->arena);
         arena_free(&world->kept);
         test_free(world);
     }
+    assert_true(deadlocks > 100);
 }
 
 int main(void)

@@ -88,6 +88,18 @@ static const struct field lease_result_fields[] = {
 };
 static const struct record lease_result_record = RECORD("lease", lease_result, lease_result_fields);
 
+/* The answer to a create may be given again, to a retry: then less is left. */
+#define MADE(member) .offset = offsetof(struct lease_result, member), .name = #member
+static const struct field made_fields[] = {
+    {.number = 1, .type = FIELD_LEASE, MADE(lease), .about = "its id"},
+    {.number = 2, .type = FIELD_TEXT, MADE(owner), .about = "as given"},
+    {.number = 3, .type = FIELD_UINT, MADE(ttl_ms), .about = "as given"},
+    {.number = 4, .type = FIELD_REMAINING, MADE(expires_in_ms), .about = "without a renewal"},
+    {.number = 5, .type = FIELD_UINT, MADE(waiters), .about = "none yet"},
+    {.number = 6, .type = FIELD_JSON, MADE(meta), .about = "as given"},
+};
+static const struct record made_record = RECORD("lease_made", lease_result, made_fields);
+
 static struct lease_result *result_of(struct apply *apply, const struct lease_row *row)
 {
     struct lease_result *result = arena_alloc(apply->arena, sizeof *result);
@@ -101,7 +113,9 @@ static void create(struct apply *apply, const void *arguments)
     struct lease_row row;
     uint64_t lease = lease_start(apply, LEASE_NAMED, args->ttl_ms, args->owner, args->meta);
     CHECK(lease_get(apply, lease, &row));
-    apply_answer(apply, OUTCOME_CREATED, &lease_result_record, result_of(apply, &row));
+    struct lease_result *result = result_of(apply, &row);
+    result->expires_in_ms = lease;
+    apply_answer(apply, OUTCOME_CREATED, &made_record, result);
 }
 
 /* --- renew --- */
@@ -511,7 +525,7 @@ static const struct operation operations[] = {
      .kind = OPERATION_COMMAND,
      .flags = OPERATION_GROWS,
      .args = &create_record,
-     .result = &lease_result_record,
+     .result = &made_record,
      .apply = create,
      .about = "Makes a lease: it ends, with all that hangs on it, unless it is renewed."},
     {.code = 2,

@@ -96,6 +96,11 @@ static void refuse(struct lock *lock, enum outcome outcome, uint64_t position)
     apply_answer(lock->apply, outcome, &lock_held_record, lock_facts(lock, position));
 }
 
+static void refuse_deadlock(struct lock *lock, struct list cycle)
+{
+    apply_answer(lock->apply, OUTCOME_DEADLOCK, &lock_held_record, lock_facts_of_cycle(lock, cycle));
+}
+
 static bool sensible(struct apply *apply, const struct acquire_args *args)
 {
     const char *why = NULL;
@@ -180,8 +185,16 @@ static bool can_wait(struct lock *lock, const struct lock_request *request)
  * given up. */
 static void queue_up(struct lock *lock, const struct lock_request *request)
 {
+    struct lock before = *lock;
+    struct list cycle;
     if (!can_wait(lock, request)) return;
     lock_enqueue(lock, request);
+    if (lock_closes_cycle(lock->apply, request, &(struct lock_hand){lock, 1, NULL}, &cycle)) {
+        lock_dequeue(lock, request);
+        *lock = before;
+        refuse_deadlock(lock, cycle);
+        return;
+    }
     lock_advance(lock);
     if (!lock->apply->settled) apply_waits(lock->apply);
 }
@@ -225,6 +238,18 @@ static bool serve_from_hold(struct lock *lock, const struct lock_request *reques
     return true;
 }
 
+static void refuse_second_upgrade(struct lock *lock, const struct lock_request *request,
+                                  const struct lock_request *first)
+{
+    struct lock_cycle_step *steps = arena_alloc(lock->apply->arena, 2 * sizeof *steps);
+    steps[0] = (struct lock_cycle_step){request->lease, first->lease, request->owner, lock->name, false};
+    steps[1] = (struct lock_cycle_step){first->lease, request->lease, first->owner, lock->name, false};
+    apply_answer_detail(lock->apply, OUTCOME_DEADLOCK, &lock_held_record,
+                        lock_facts_of_cycle(lock, (struct list){steps, 2}),
+                        SLICE("another holder waits for its upgrade already; each would wait for the "
+                              "other: release and take it anew"));
+}
+
 static void upgrade(struct lock *lock, struct lock_request *request, const struct holder_row *holder,
                     bool wait)
 {
@@ -232,9 +257,7 @@ static void upgrade(struct lock *lock, struct lock_request *request, const struc
     struct slice place = {0};
     request->upgrades = holder->token;
     if (lock_next_waiter(lock, &place, &first) && first.upgrades)
-        apply_answer_detail(lock->apply, OUTCOME_DEADLOCK, &lock_held_record, lock_facts(lock, 0),
-                            SLICE("another holder waits for its upgrade already; each would wait for the "
-                                  "other: release and take it anew"));
+        refuse_second_upgrade(lock, request, &first);
     else if (!wait && !lock_fits(lock, request, holder))
         refuse(lock, OUTCOME_LOCK_HELD, 0);
     else if (!lock->apply->in_txn || granted_now(lock, request, holder))
@@ -270,11 +293,14 @@ static bool take_over(struct lock *lock, struct lock_request *request, struct lo
 
 static void acquire_new(struct lock *lock, struct lock_request *request, bool wait)
 {
+    struct list cycle;
     bool fits = lock_fits(lock, request, NULL) && lock_is_first(lock, request);
     if (!fits && !wait)
         refuse(lock, OUTCOME_LOCK_HELD, 0);
     else if (lock->apply->in_txn && !granted_now(lock, request, NULL))
         return;
+    else if (fits && lock_closes_cycle(lock->apply, request, &(struct lock_hand){lock, 1, request}, &cycle))
+        refuse_deadlock(lock, cycle);
     else if (fits && lock_may_grant(lock))
         lock_grant(lock, request);
     else

@@ -1,6 +1,7 @@
 /* Locks (api.md 3): what their files share. lock.c: commands and table; lock_queue.c: grants, ends, waits;
  * lock_operator.c: transfer and break; lock_row.c: rows; lock_view.c: queries and facts; lock_event.c: what
- * watches see; lock_many.c and lock_acquire_many.c: several at once.
+ * watches see; lock_many.c and lock_acquire_many.c: several at once;
+ * lock_deadlock.c: waits in a circle.
  *
  * Rows:
  *     KEY_LOCK name                 -> lock_row
@@ -21,7 +22,8 @@
  * 2. Holders fit each other: one exclusive, or shared ones, or permits whose sum `used` is at most `limit`.
  * 3. Nobody is granted out of the queue's order but by a transfer. The first waiter does not fit, unless a
  *    pulse is wanted.
- * 4. Every holder's lease exists and has the attachment; a waiter's lease (or session) likewise. */
+ * 4. No waits of leases in a circle (lock_deadlock.c, which says within which bounds).
+ * 5. Every holder's lease exists and has the attachment; a waiter's lease (or session) likewise. */
 #ifndef COORDD_COORD_PRIMITIVE_LOCK_H
 #define COORDD_COORD_PRIMITIVE_LOCK_H
 
@@ -71,6 +73,7 @@ struct lock_request {
     uint64_t origin;       /* session on which a wait without a lease hangs */
     uint64_t upgrades;     /* token of the hold that it would replace; 0: none */
     uint64_t many;         /* of a waiter: for so many locks at once (lock_many.c); 0: for this one */
+    bool any;              /* and one of them is enough */
 };
 
 struct holder_row {
@@ -169,6 +172,25 @@ void lock_many_end(struct apply *apply, uint64_t arrived, enum outcome outcome);
 void lock_many_wait_ended(struct apply *apply, uint64_t arrived, uint64_t index, enum end_reason reason);
 uint64_t lock_many_check(struct apply *apply); /* returns how many waiters such requests have */
 
+/* lock_deadlock.c */
+struct lock_cycle_step {
+    uint64_t lease;   /* 0: of a request for several locks that named none */
+    uint64_t held_by; /* the next one's */
+    struct slice owner, waits_for;
+    bool queued; /* the next one does not hold it, but is before this one in its queue */
+};
+/* Locks that are not saved yet; with `gets`, it is granted the first of them past the queue, else it waits.
+ */
+struct lock_hand {
+    struct lock *locks;
+    size_t count;
+    const struct lock_request *gets;
+};
+/* The request (with a lease, or for several locks) stands in its queues or is to be granted a lock; would it
+ * wait for itself? Then `cycle` is a list of struct lock_cycle_step. */
+bool lock_closes_cycle(struct apply *apply, const struct lock_request *request, const struct lock_hand *hand,
+                       struct list *cycle);
+
 /* lock_operator.c */
 extern const struct record lock_transfer_record, lock_break_record, lock_broken_record;
 void lock_transfer(struct apply *apply, const void *args);
@@ -184,6 +206,7 @@ extern const struct record lock_name_record,
 extern const struct record lock_held_record, lock_grant_record, lock_view_record, lock_list_args_record,
     lock_list_record, lock_check_record;
 const void *lock_facts(struct lock *lock, uint64_t position); /* a struct of lock_held_record */
+const void *lock_facts_of_cycle(struct lock *lock, struct list cycle);
 const void *lock_granted(struct lock *lock, const struct holder_row *holder,
                          uint64_t waited_ms); /* of lock_grant_record */
 void lock_get(struct apply *apply, const void *args);

@@ -145,6 +145,7 @@ static void take_over(struct apply *apply, const struct lock_many *before, struc
         apply_answer_to(apply, answered, OUTCOME_WAIT_BROKEN_OFF, NULL, NULL);
     }
     lock_many_wait(apply, many);
+    apply_waits(apply);
 }
 
 static void replace_wait(struct lock *lock, const struct lock_request *waiter)
@@ -210,6 +211,44 @@ static struct lock *granted_already(struct lock *locks, struct lock_chosen chose
     return NULL;
 }
 
+static void refuse_deadlock(struct apply *apply, struct lock *locks, const struct lock_many *many,
+                            struct list cycle)
+{
+    const struct lock_cycle_step *first = cycle.items;
+    size_t way = 0;
+    while (way + 1 < many->names.count && !slice_equal(locks[way].name, first->waits_for)) way++;
+    apply_answer(apply, OUTCOME_DEADLOCK, &lock_held_record, lock_facts_of_cycle(&locks[way], cycle));
+}
+
+static void wait_unless_in_a_circle(struct apply *apply, const struct lock_many *many)
+{
+    struct lock_request request = *many->request;
+    struct list cycle;
+    request.many = many->names.count;
+    lock_many_wait(apply, many);
+    if (lock_closes_cycle(apply, &request, &(struct lock_hand){NULL, 0, NULL}, &cycle)) {
+        lock_many_end(apply, request.arrived, OUTCOME_NOTHING);
+        refuse_deadlock(apply, lock_many_load(apply, many), many, cycle);
+    } else {
+        apply_waits(apply);
+        lock_many_advance(apply, many); /* it may be ready, but for a grant in this entry */
+    }
+}
+
+/* Past those who wait: they would wait for what else this lease waits for. */
+static bool passes_into_a_circle(struct apply *apply, struct lock *locks, const struct lock_many *many,
+                                 struct lock_chosen chosen)
+{
+    struct list cycle;
+    for (size_t i = chosen.from; i < chosen.to; i++) {
+        struct lock_hand hand = {&locks[i], 1, many->request};
+        if (!lock_closes_cycle(apply, many->request, &hand, &cycle)) continue;
+        refuse_deadlock(apply, locks, many, cycle);
+        return true;
+    }
+    return false;
+}
+
 static void acquire(struct apply *apply, struct lock_many *many, bool wait)
 {
     struct lock *locks = lock_many_load(apply, many), *granted = NULL;
@@ -220,6 +259,7 @@ static void acquire(struct apply *apply, struct lock_many *many, bool wait)
     locks = lock_many_load(apply, many);
     bool ready = lock_many_choose(locks, many, &chosen);
     if (ready) granted = granted_already(locks, chosen);
+    if (ready && passes_into_a_circle(apply, locks, many, chosen)) return;
     if (ready && !granted) {
         lock_many_grant(apply, locks, many, chosen);
         lock_many_save(locks, many->names.count);
@@ -228,8 +268,7 @@ static void acquire(struct apply *apply, struct lock_many *many, bool wait)
     } else if (!wait) {
         apply_answer(apply, OUTCOME_LOCK_HELD, &lock_held_record, lock_many_in_the_way(apply, many, 0));
     } else if (can_wait(apply, locks, many)) {
-        lock_many_wait(apply, many);
-        lock_many_advance(apply, many); /* it may be ready, but for a grant in this entry */
+        wait_unless_in_a_circle(apply, many);
     }
 }
 

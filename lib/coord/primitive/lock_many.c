@@ -63,6 +63,7 @@ static struct lock_request waiter_of(const struct lock_many *many)
 {
     struct lock_request waiter = *many->request;
     waiter.many = many->names.count;
+    waiter.any = many->any;
     waiter.answer_index = 0;
     waiter.meta = slice_of(NULL, 0);
     return waiter;
@@ -286,7 +287,6 @@ void lock_many_wait(struct apply *apply, const struct lock_many *many)
     wait_register(apply, many->request->answer_index, LOCK_CODE,
                   object_what(apply, lock_many_name(many, 0), 'w', place));
     put_many(apply, many);
-    apply_waits(apply);
 }
 
 /* --- invariants --- */

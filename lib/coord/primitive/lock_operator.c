@@ -69,6 +69,7 @@ void lock_transfer(struct apply *apply, const void *arguments)
     struct lock lock;
     struct holder_row holder, other;
     struct lock_request request;
+    struct list cycle;
     bool waits;
     lock_load(&lock, apply, args->name);
     if (!lock_holder(&lock, args->token, &holder)) {
@@ -79,6 +80,8 @@ void lock_transfer(struct apply *apply, const void *arguments)
                (request.lease && lock_held_by(&lock, request.lease, &other))) {
         apply_answer_detail(apply, OUTCOME_MODE_CONFLICT, &lock_held_record, lock_facts(&lock, 0),
                             SLICE("the one it should go to does not fit beside the other holders"));
+    } else if (lock_closes_cycle(apply, &request, &(struct lock_hand){&lock, 1, &request}, &cycle)) {
+        apply_answer(apply, OUTCOME_DEADLOCK, &lock_held_record, lock_facts_of_cycle(&lock, cycle));
     } else if (!lock_may_grant(&lock)) {
         lock_refuse_second_grant(&lock);
     } else {

@@ -84,10 +84,24 @@ static const struct field by_fields[] = {
 };
 static const struct record by_record = RECORD("lock_held_by", held_by, by_fields);
 
+#define STEP(member) .offset = offsetof(struct lock_cycle_step, member), .name = #member
+static const struct field step_fields[] = {
+    {.number = 1, .type = FIELD_LEASE, STEP(lease), .about = "that waits; null: a request for several locks"},
+    {.number = 2, .type = FIELD_TEXT, STEP(owner), .about = "as it said"},
+    {.number = 3, .type = FIELD_NAME, STEP(waits_for), .about = "the lock"},
+    {.number = 4, .type = FIELD_LEASE, STEP(held_by), .about = "the next in the circle"},
+    {.number = 5,
+     .type = FIELD_BOOL,
+     STEP(queued),
+     .about = "true: the next one does not hold it, but is before this one in its queue"},
+};
+static const struct record step_record = RECORD("lock_cycle_step", lock_cycle_step, step_fields);
+
 struct held {
     struct slice name;
     uint64_t mode, token, waiters, position, delayed_ms;
     const struct held_by *holder;
+    struct list cycle;
 };
 #define HELD(member) .offset = offsetof(struct held, member), .name = #member
 static const struct field held_fields[] = {
@@ -114,10 +128,15 @@ static const struct field held_fields[] = {
      HELD(delayed_ms),
      .flags = FIELD_NULL,
      .about = "of the lock-delay after an expiry"},
+    {.number = 8,
+     .type = FIELD_LIST,
+     HELD(cycle),
+     .record = &step_record,
+     .about = "of a deadlock: who waits for whom"},
 };
 const struct record lock_held_record = RECORD("lock_held", held, held_fields);
 
-const void *lock_facts(struct lock *lock, uint64_t position)
+static struct held *facts(struct lock *lock, uint64_t position)
 {
     struct held *held = arena_alloc(lock->apply->arena, sizeof *held);
     struct holder_row holder;
@@ -131,6 +150,18 @@ const void *lock_facts(struct lock *lock, uint64_t position)
     struct held_by *by = arena_alloc(lock->apply->arena, sizeof *by);
     *by = (struct held_by){holder.owner, holder.token, holder.since_ms, holder.lease};
     held->holder = by;
+    return held;
+}
+
+const void *lock_facts(struct lock *lock, uint64_t position)
+{
+    return facts(lock, position);
+}
+
+const void *lock_facts_of_cycle(struct lock *lock, struct list cycle)
+{
+    struct held *held = facts(lock, 0);
+    held->cycle = cycle;
     return held;
 }
 
