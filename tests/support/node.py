@@ -41,7 +41,10 @@ def until(condition, what, limit_s=20.0, pause_s=0.002):
 
 def read_answer(connection):
     """(status, headers, JSON or text) of the request that was sent on the connection."""
-    response = connection.getresponse()
+    return read_response(connection.getresponse())
+
+
+def read_response(response):
     data = response.read()
     if "json" in (response.getheader("Content-Type") or ""):
         return response.status, response.headers, json.loads(data)
