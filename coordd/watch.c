@@ -101,9 +101,8 @@ void watcher_reset(struct watches *watches, struct watcher *watcher, uint64_t fl
     chunk_release(chunk);
 }
 
-void watcher_bookmark(struct watches *watches, struct watcher *watcher, uint64_t revision)
+static void send_bookmark(struct watches *watches, struct watcher *watcher, uint64_t revision)
 {
-    if (watcher->told >= revision || watcher->unsent >= WATCH_NARROW_WINDOW) return;
     struct chunk **place = &watches->bookmarks[watcher->form];
     if (*place && watches->bookmarked[watcher->form] != revision) {
         chunk_release(*place);
@@ -113,6 +112,12 @@ void watcher_bookmark(struct watches *watches, struct watcher *watcher, uint64_t
     watches->bookmarked[watcher->form] = revision;
     watcher->told = revision;
     send_chunk(watches, watcher, *place, false);
+}
+
+void watcher_bookmark(struct watches *watches, struct watcher *watcher, uint64_t revision)
+{
+    if (watcher->told < revision && watcher->unsent < WATCH_NARROW_WINDOW)
+        send_bookmark(watches, watcher, revision);
 }
 
 /* --- opening --- */
@@ -149,7 +154,7 @@ static void add(struct watches *watches, struct call *call, const struct watch_r
         return;
     }
     if (watcher->seen < watches->view.applied) watcher_enter(watches, watcher, WATCHER_WAITING);
-    watcher_bookmark(watches, watcher, watcher->seen);
+    send_bookmark(watches, watcher, watcher->seen); /* so that the answer begins at once */
 }
 
 void watches_open(struct watches *watches, struct call *call)
@@ -228,8 +233,7 @@ static void give_sign(struct watches *watches, struct watcher *watcher, struct c
     if (watcher->unsent >= WATCH_NARROW_WINDOW) return;
     if (watcher->form == STREAM_SSE) send_chunk(watches, watcher, comment, false);
     if (watcher->initial) return;
-    if (watcher->form == STREAM_NDJSON && watcher->told == known) watcher->told = 0;
-    watcher_bookmark(watches, watcher, known);
+    if (watcher->form == STREAM_NDJSON || watcher->told < known) send_bookmark(watches, watcher, known);
 }
 
 static void give_signs(struct watches *watches)

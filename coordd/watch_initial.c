@@ -14,7 +14,7 @@ enum { PAGE = 32, ROWS = 64, STEPS_PER_TURN = 64 };
 struct list_of_objects {
     const struct operation *list, *get;
     struct slice parent; /* "/locks/" */
-    struct slice part;   /* "name", an argument of get and a member of the list's items */
+    struct slice part;   /* "name": an argument of get, and of the list's items, or else their first member */
 };
 
 /* --- the tables --- */
@@ -89,7 +89,6 @@ struct initial *initial_new(const struct watch_scope *scope, uint64_t revision)
 
 void initial_free(struct initial *initial)
 {
-    buffer_free(&initial->name);
     buffer_free(&initial->cursor);
     free(initial);
 }
@@ -165,13 +164,9 @@ static struct slice text_of(const struct field *field, const void *data, struct 
     const char *place = (const char *)data + field->offset;
     struct slice text = {0};
     uint64_t number;
-    if (field->type == FIELD_LEASE || field->type == FIELD_UINT) {
+    if (field->type == FIELD_LEASE) {
         memcpy(&number, place, sizeof number);
-        const char *format = field->type == FIELD_LEASE ? "L%llx" : "%llu";
-        if (number)
-            text = field->type == FIELD_LEASE ? arena_printf(arena, "L%llx", (unsigned long long)number)
-                                              : arena_printf(arena, "%llu", (unsigned long long)number);
-        (void)format;
+        if (number) text = arena_printf(arena, "L%llx", (unsigned long long)number);
     } else {
         memcpy(&text, place, sizeof text);
     }
@@ -196,11 +191,10 @@ static void show_items(struct watches *watches, struct watcher *watcher, const s
 {
     struct initial *initial = watcher->initial;
     const struct field *name = record_field(items->record, list->part);
-    for (size_t i = 0; name && i < all.count; i++) {
+    if (!name) name = &items->record->fields[0];
+    for (size_t i = 0; i < all.count; i++) {
         const char *item = (const char *)all.items + i * items->record->size;
         struct slice text = text_of(name, item, &watches->arena);
-        initial->number = name->type == FIELD_LEASE ? record_number(items->record, item, name->name) : 0;
-        put_buffer(&initial->name, text);
         struct buffer path = {0};
         buffer_add_slice(&path, list->parent);
         buffer_add_slice(&path, text);
@@ -225,6 +219,7 @@ static bool show_page(struct watches *watches, struct watcher *watcher, const st
     struct slice next = cursor ? text_of(cursor, answer->data, &watches->arena) : (struct slice){0};
     show_items(watches, watcher, list, items, all);
     put_buffer(&initial->cursor, next);
+    initial->number = next.size && cursor->type == FIELD_LEASE ? lease_from_text(next) : 0;
     return next.size != 0;
 }
 
@@ -240,7 +235,7 @@ static bool is_shown(const struct initial *initial, struct slice path)
     uint64_t number = lease_from_text(name);
     if (!initial->begun) return false;
     return initial->number ? number && number <= initial->number
-                           : slice_compare(name, buffer_slice(&initial->name)) <= 0;
+                           : slice_compare(name, buffer_slice(&initial->cursor)) <= 0;
 }
 
 static void send_shown(struct watches *watches, struct watcher *watcher, const struct event *events)
@@ -335,7 +330,7 @@ static void step(struct watches *watches, struct watcher *watcher)
     initial->position++;
     initial->begun = false;
     initial->number = 0;
-    initial->name.size = initial->cursor.size = 0;
+    initial->cursor.size = 0;
 }
 
 void initial_step(struct watches *watches)

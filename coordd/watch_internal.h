@@ -100,13 +100,12 @@ struct watcher {
 /* The present state, told object by object (watch_initial.c). */
 struct initial {
     struct watch_scope scope;
-    size_t position;      /* among the lists of objects */
-    bool begun;           /* this list */
-    uint64_t seen;        /* what was shown is as of this revision */
-    uint64_t number;      /* the last object shown of this list, by its number or its name */
-    struct buffer name;   /* the same */
-    struct buffer cursor; /* of the next page; empty: the first */
-    uint64_t cursor_number;
+    size_t position; /* among the lists of objects */
+    bool begun;      /* this list */
+    uint64_t seen;   /* what was shown is as of this revision */
+    /* How far this list was shown: the last name looked at, or its number when objects are ordered by one. */
+    struct buffer cursor;
+    uint64_t number;
 };
 
 /* --- calls that wait (watch_poll.c) --- */

@@ -1,0 +1,218 @@
+"""Streams of events in a cluster: on any node, over failovers, restarts and snapshots, without a gap or a repetition."""
+
+import itertools
+import threading
+
+import pytest
+
+from tests.support.node import BROKEN, until
+from tests.support.stream import Ended, Stream
+
+PREFIX = "/kv/w/"
+
+
+class Writer:
+    """Puts numbered keys through whichever node answers, until it is stopped. What was refused or left open is known."""
+
+    def __init__(self, cluster, names, large=0):
+        self.cluster, self.names, self.large = cluster, names, large
+        self.done, self.open = {}, set()
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        for number in itertools.count(1):
+            if self.stop.is_set():
+                return
+            name = self.names[number % len(self.names)]
+            value = "v" * self.large or str(number)
+            status, headers, _ = self.cluster.ask(name, "PUT", f"/v1/kv/w/{number:06}", body=value)
+            if status in (200, 201):
+                self.done[int(headers["Coord-Revision"])] = f"{PREFIX}{number:06}"
+            else:
+                self.open.add(f"{PREFIX}{number:06}")
+
+    def more(self, count=20):
+        before = len(self.done)
+        until(lambda: len(self.done) >= before + count, f"{count} more writes", 60)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+
+class Follower:
+    """Reads a watch, goes on at the next node when it breaks off, and keeps what it was told."""
+
+    def __init__(self, cluster, names, form, since):
+        self.cluster, self.form, self.last = cluster, form, since
+        self.names = itertools.cycle(names)
+        self.got, self.pending, self.breaks, self.refused = [], [], 0, set()
+        self.stream = None
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def open(self):
+        name = next(self.names)
+        headers = {"Last-Event-ID": str(self.last)} if self.form == "sse" else {}
+        query = "" if self.form == "sse" else f"&since={self.last}"
+        self.pending = []
+        stream = Stream(self.cluster.ports[name], f"/v1/watch?prefix={PREFIX}{query}", self.form, headers, timeout_s=15)
+        self.stream = stream
+        status, _ = stream.head()
+        if status != 200:
+            self.refused.add(status)
+            raise Ended(False)
+        return stream
+
+    def run(self):
+        while not self.stopping.is_set():
+            try:
+                self.read(self.open())
+            except (Ended, AssertionError, *BROKEN):
+                self.breaks += 1
+
+    def read(self, stream):
+        while not self.stopping.is_set():
+            event = stream.any()
+            if event["type"] == "end":
+                continue
+            assert event["type"] != "reset"
+            if event["type"] != "bookmark":
+                self.pending.append((event["revision"], event["path"]))
+            if not event["more"]:
+                self.got += self.pending
+                self.pending = []
+                assert event["revision"] >= self.last
+                self.last = event["revision"]
+
+    def reaches(self, revision):
+        until(lambda: self.last >= revision, f"the watch reaches {revision}, from {self.last}", 60)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        if self.stream:
+            try:
+                self.stream.socket.shutdown(2)
+            except OSError:
+                pass
+        self.thread.join()
+
+
+def judge(follower, writer):
+    """Each acknowledged write once, in order; besides them only writes whose fate was left open."""
+    got = follower.got
+    revisions = [revision for revision, _ in got]
+    assert revisions == sorted(set(revisions)), "repeated or out of order"
+    seen = dict(got)
+    missing = {r: p for r, p in writer.done.items() if r > 0 and seen.get(r) != p}
+    assert not missing, f"missing: {sorted(missing.items())[:5]} of {len(writer.done)}"
+    assert {p for r, p in got if r not in writer.done} <= writer.open
+
+
+@pytest.mark.parametrize("form", ["sse", "ndjson"])
+def test_over_failovers(cluster, form):
+    names = list(cluster.nodes)
+    with Follower(cluster, names, form, 0) as follower:
+        with Writer(cluster, names) as writer:
+            writer.more()
+            for _ in range(2):
+                leader = cluster.wait_leader()
+                cluster.kill9(leader)
+                cluster.wait_leader(but=leader, limit_s=60)
+                writer.more()
+                cluster.restart(leader)
+                writer.more()
+        follower.reaches(max(writer.done))
+    assert follower.breaks >= 1
+    judge(follower, writer)
+
+
+def test_every_node_tells_the_same(cluster):
+    names = list(cluster.nodes)
+    followers = [Follower(cluster, [name], "ndjson", 0) for name in names]
+    for follower in followers:
+        follower.__enter__()
+    try:
+        with Writer(cluster, names) as writer:
+            writer.more(100)
+        for follower in followers:
+            follower.reaches(max(writer.done))
+            judge(follower, writer)
+    finally:
+        for follower in followers:
+            follower.__exit__()
+    first = [e for e in followers[0].got if e[0] <= max(writer.done)]
+    for follower in followers[1:]:
+        assert [e for e in follower.got if e[0] <= max(writer.done)] == first
+
+
+def test_rolling_restart(cluster):
+    names = list(cluster.nodes)
+    with Follower(cluster, names, "sse", 0) as follower:
+        with Writer(cluster, names) as writer:
+            writer.more()
+            cluster.rolling_restart()
+            writer.more()
+        follower.reaches(max(writer.done))
+    judge(follower, writer)
+
+
+def test_over_a_snapshot(tmp_path):
+    """A follower that was away so long that it gets a snapshot: its streams are of the new state, whole."""
+    from tests.support.cluster import Cluster
+    with Cluster(tmp_path, 3, "--log-keep-mb", "0") as cluster:
+        away = cluster.followers()[0]
+        others = [name for name in cluster.nodes if name != away]
+        with Writer(cluster, others, large=200_000) as writer:
+            writer.more(10)
+            stay = Follower(cluster, [away], "ndjson", 0)
+            with stay:
+                stay.reaches(min(writer.done))
+                cluster.pause(away)
+                writer.more(120)
+                cluster.resume(away)
+                stay.reaches(max(writer.done))
+                assert "a received snapshot is this node's state now" in cluster[away].log_text()
+                writer.more(5)
+                stay.reaches(max(writer.done))
+        judge(stay, Done(writer, stay.last))
+
+
+class Done:
+    def __init__(self, writer, last):
+        self.done = {r: p for r, p in writer.done.items() if r <= last}
+        self.open = writer.open | set(writer.done.values())
+
+
+def test_a_long_poll_outlives_the_leader(cluster):
+    follower = cluster.followers()[0]
+    _, headers, _ = cluster.ask(follower, "PUT", "/v1/kv/p", body="1")
+    leader = cluster.wait_leader()
+    answer = {}
+
+    def poll():
+        answer["value"] = cluster.ask(follower, "GET", f"/v1/kv/p?since={headers['Coord-Revision']}&wait=120s", timeout_s=130)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+
+    def waits():
+        text = cluster.ask(follower, "GET", "/metrics")[2]
+        return "coordd_http_requests_waiting 1" in text
+
+    until(waits, "it waits", 30)
+    cluster.kill9(leader)
+    cluster.wait_leader(but=leader, limit_s=60)
+    until(lambda: cluster.ask(follower, "PUT", "/v1/kv/p", body="2")[0] == 200, "a write", 60, 0.05)
+    thread.join()
+    status, _, value = answer["value"]
+    assert (status, value) == (200, "2")
