@@ -75,6 +75,12 @@ enum end_reason {
 };
 extern const char *const end_reason_choices[]; /* for FIELD_CHOICE, in that order */
 
+/* Somebody asks a holder to give up what it has; it need not. */
+struct yield_request {
+    uint64_t since_ms;
+    struct slice owner, reason;
+};
+
 struct primitive {
     const char *name;
     uint8_t code; /* in attachments, waits and pulses; for ever */
@@ -90,6 +96,8 @@ struct primitive {
      * may be NULL. */
     struct slice (*path)(struct apply *apply, struct slice what);
     uint64_t (*waiters)(struct apply *apply, struct slice what);
+    /* Of what it attached to a lease: a request that its holder give it up, NULL: none. May be NULL. */
+    const struct yield_request *(*yield)(struct apply *apply, struct slice what);
     /* Kinds of events it tells (event.h); codes are for ever. */
     const struct event_kind *events;
     size_t event_count;

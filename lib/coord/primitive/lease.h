@@ -71,6 +71,27 @@ extern const struct primitive lease_primitive;
 enum lease_event { LEASE_GRANTED = 1, LEASE_ENDED = 2, LEASE_EVENTS = 2 };
 extern const struct event_kind lease_events[LEASE_EVENTS];
 
+/* lease_operations.c */
+struct lease_id_args {
+    uint64_t id;
+};
+extern const struct record lease_id_record;
+bool lease_named(struct apply *apply, uint64_t lease, struct lease_row *row); /* false: answered why not */
+
+/* lease_renew.c */
+struct lease_result {
+    uint64_t lease, ttl_ms, expires_in_ms, waiters;
+    struct slice owner, meta;
+    struct list yield; /* struct asked_hold */
+};
+struct lease_result *lease_result_of(struct apply *apply, const struct lease_row *row);
+extern const struct record lease_renewed_record, lease_renew_many_record, lease_renewed_many_record;
+extern const struct record lease_yield_record; /* struct yield_request, in what holders are told */
+void lease_renews(struct apply *apply, const void *args);
+void lease_renewed(struct apply *apply, const void *args, const struct renewal *renewals, size_t count);
+void lease_renews_many(struct apply *apply, const void *args);
+void lease_renewed_many(struct apply *apply, const void *args, const struct renewal *renewals, size_t count);
+
 extern const char *const lease_kind_choices[];
 void lease_check(struct rows *rows, struct arena *arena);
 

@@ -7,7 +7,7 @@
 enum { HOLDS_MAX = 100 /* looked at in one answer */, SCANNED_MAX = 10000 };
 
 /* The lease a client named, or the answer that there is none. */
-static bool named(struct apply *apply, uint64_t lease, struct lease_row *row)
+bool lease_named(struct apply *apply, uint64_t lease, struct lease_row *row)
 {
     if (lease_get(apply, lease, row)) {
         if (lease_is_clients(row)) return true;
@@ -49,45 +49,6 @@ static const struct field create_fields[] = {
 };
 static const struct record create_record = RECORD("lease_create", create_args, create_fields);
 
-struct lease_result {
-    uint64_t lease, ttl_ms, expires_in_ms, waiters;
-    struct slice owner, meta;
-};
-
-static const struct field lease_result_fields[] = {
-    {.number = 1,
-     .type = FIELD_LEASE,
-     .offset = offsetof(struct lease_result, lease),
-     .name = "lease",
-     .about = "its id"},
-    {.number = 2,
-     .type = FIELD_TEXT,
-     .offset = offsetof(struct lease_result, owner),
-     .name = "owner",
-     .about = "as given"},
-    {.number = 3,
-     .type = FIELD_UINT,
-     .offset = offsetof(struct lease_result, ttl_ms),
-     .name = "ttl_ms",
-     .about = "as given"},
-    {.number = 4,
-     .type = FIELD_UINT,
-     .offset = offsetof(struct lease_result, expires_in_ms),
-     .name = "expires_in_ms",
-     .about = "counted from when the request was sent"},
-    {.number = 5,
-     .type = FIELD_UINT,
-     .offset = offsetof(struct lease_result, waiters),
-     .name = "waiters",
-     .about = "how many wait for what it holds (its first 100 holds)"},
-    {.number = 6,
-     .type = FIELD_JSON,
-     .offset = offsetof(struct lease_result, meta),
-     .name = "meta",
-     .about = "as given"},
-};
-static const struct record lease_result_record = RECORD("lease", lease_result, lease_result_fields);
-
 /* The answer to a create may be given again, to a retry: then less is left. */
 #define MADE(member) .offset = offsetof(struct lease_result, member), .name = #member
 static const struct field made_fields[] = {
@@ -100,156 +61,34 @@ static const struct field made_fields[] = {
 };
 static const struct record made_record = RECORD("lease_made", lease_result, made_fields);
 
-static struct lease_result *result_of(struct apply *apply, const struct lease_row *row)
-{
-    struct lease_result *result = arena_alloc(apply->arena, sizeof *result);
-    *result = (struct lease_result){row->id, row->ttl_ms, row->ttl_ms, 0, row->owner, row->meta};
-    return result;
-}
-
 static void create(struct apply *apply, const void *arguments)
 {
     const struct create_args *args = arguments;
     struct lease_row row;
     uint64_t lease = lease_start(apply, LEASE_NAMED, args->ttl_ms, args->owner, args->meta);
     CHECK(lease_get(apply, lease, &row));
-    struct lease_result *result = result_of(apply, &row);
+    struct lease_result *result = lease_result_of(apply, &row);
     result->expires_in_ms = lease;
     apply_answer(apply, OUTCOME_CREATED, &made_record, result);
 }
-
-/* --- renew --- */
-
-struct id_args {
-    uint64_t id;
-};
 
 static const struct field id_fields[] = {
     {.number = 1,
      .type = FIELD_LEASE,
      .flags = FIELD_REQUIRED,
-     .offset = offsetof(struct id_args, id),
+     .offset = offsetof(struct lease_id_args, id),
      .name = "id",
      .about = "the lease"},
 };
-static const struct record id_record = RECORD("lease_id", id_args, id_fields);
-
-static void renews(struct apply *apply, const void *arguments)
-{
-    const struct id_args *args = arguments;
-    struct lease_row row;
-    if (named(apply, args->id, &row)) apply_renews(apply, args->id);
-}
-
-static void count_waiters(struct apply *apply, uint8_t primitive, struct slice what, void *context)
-{
-    const struct primitive *whose = primitive_by_code(primitive);
-    if (whose && whose->waiters) *(uint64_t *)context += whose->waiters(apply, what);
-}
-
-static void renewed(struct apply *apply, const void *arguments, const struct renewal *renewals, size_t count)
-{
-    const struct id_args *args = arguments;
-    struct lease_row row;
-    CHECK(count == 1);
-    if (!renewals[0].renewed || !lease_get(apply, args->id, &row)) {
-        apply_answer(apply, lease_missing(apply, args->id), NULL, NULL);
-        return;
-    }
-    struct lease_result *result = result_of(apply, &row);
-    lease_each_attachment(apply, row.id, HOLDS_MAX, count_waiters, &result->waiters);
-    apply_answer(apply, OUTCOME_OK, &lease_result_record, result);
-}
-
-struct renew_many_args {
-    struct list ids;
-};
-
-static const struct field renew_many_fields[] = {
-    {.number = 1,
-     .type = FIELD_LEASES,
-     .flags = FIELD_REQUIRED,
-     .offset = offsetof(struct renew_many_args, ids),
-     .name = "ids",
-     .max = LEASE_BATCH_MAX,
-     .about = "the leases"},
-};
-static const struct record renew_many_record = RECORD("lease_renew_many", renew_many_args, renew_many_fields);
-
-struct renewed_item {
-    uint64_t lease, expires_in_ms;
-};
-static const struct field renewed_item_fields[] = {
-    {.number = 1,
-     .type = FIELD_LEASE,
-     .offset = offsetof(struct renewed_item, lease),
-     .name = "lease",
-     .about = "its id"},
-    {.number = 2,
-     .type = FIELD_UINT,
-     .offset = offsetof(struct renewed_item, expires_in_ms),
-     .name = "expires_in_ms",
-     .about = "counted from when the request was sent"},
-};
-static const struct record renewed_item_record = RECORD("renewed_lease", renewed_item, renewed_item_fields);
-
-struct renew_many_result {
-    struct list renewed, gone;
-};
-static const struct field renew_many_result_fields[] = {
-    {.number = 1,
-     .type = FIELD_LIST,
-     .offset = offsetof(struct renew_many_result, renewed),
-     .name = "renewed",
-     .record = &renewed_item_record,
-     .about = "those that live on"},
-    {.number = 2,
-     .type = FIELD_LEASES,
-     .offset = offsetof(struct renew_many_result, gone),
-     .name = "gone",
-     .about = "those that are over"},
-};
-static const struct record renew_many_result_record =
-    RECORD("renewed_leases", renew_many_result, renew_many_result_fields);
-
-static void renews_many(struct apply *apply, const void *arguments)
-{
-    const struct renew_many_args *args = arguments;
-    struct lease_row row;
-    for (size_t i = 0; i < args->ids.count; i++) {
-        uint64_t lease = ((const uint64_t *)args->ids.items)[i];
-        bool known = lease_get(apply, lease, &row) && lease_is_clients(&row);
-        apply_renews(apply, known ? lease : 0); /* 0 is never renewed: counted as gone below */
-    }
-}
-
-static void renewed_many(struct apply *apply, const void *arguments, const struct renewal *renewals,
-                         size_t count)
-{
-    const struct renew_many_args *args = arguments;
-    struct renew_many_result *result = arena_alloc(apply->arena, sizeof *result);
-    struct renewed_item *alive = arena_alloc(apply->arena, count * sizeof *alive);
-    uint64_t *gone = arena_alloc(apply->arena, count * sizeof *gone);
-    result->renewed.items = alive;
-    result->gone.items = gone;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t lease = ((const uint64_t *)args->ids.items)[i];
-        struct lease_row row;
-        if (renewals[i].renewed && lease_get(apply, lease, &row))
-            alive[result->renewed.count++] = (struct renewed_item){lease, row.ttl_ms};
-        else
-            gone[result->gone.count++] = lease;
-    }
-    apply_answer(apply, OUTCOME_OK, &renew_many_result_record, result);
-}
+const struct record lease_id_record = RECORD("lease_id", lease_id_args, id_fields);
 
 /* --- revoke --- */
 
 static void revoke(struct apply *apply, const void *arguments)
 {
-    const struct id_args *args = arguments;
+    const struct lease_id_args *args = arguments;
     struct lease_row row;
-    if (!named(apply, args->id, &row)) return;
+    if (!lease_named(apply, args->id, &row)) return;
     apply_answer(apply, OUTCOME_NOTHING, NULL, NULL);
     lease_end(apply, args->id, END_REVOKED);
 }
@@ -342,9 +181,9 @@ static void view(struct apply *apply, const struct lease_row *row, struct lease_
 
 static void get(struct apply *apply, const void *arguments)
 {
-    const struct id_args *args = arguments;
+    const struct lease_id_args *args = arguments;
     struct lease_row row;
-    if (!named(apply, args->id, &row)) return;
+    if (!lease_named(apply, args->id, &row)) return;
     struct lease_view *result = arena_alloc(apply->arena, sizeof *result);
     view(apply, &row, result);
     apply_answer(apply, OUTCOME_OK, &lease_view_record, result);
@@ -533,27 +372,27 @@ static const struct operation operations[] = {
      .method = "POST",
      .path = "/v1/leases/{id}/renew",
      .kind = OPERATION_RENEWAL,
-     .args = &id_record,
-     .result = &lease_result_record,
-     .renews = renews,
-     .renewed = renewed,
+     .args = &lease_id_record,
+     .result = &lease_renewed_record,
+     .renews = lease_renews,
+     .renewed = lease_renewed,
      .about = "Renews a lease for its full time."},
     {.code = 3,
      .name = "lease.renew_many",
      .method = "POST",
      .path = "/v1/leases/renew",
      .kind = OPERATION_RENEWAL,
-     .args = &renew_many_record,
-     .result = &renew_many_result_record,
-     .renews = renews_many,
-     .renewed = renewed_many,
+     .args = &lease_renew_many_record,
+     .result = &lease_renewed_many_record,
+     .renews = lease_renews_many,
+     .renewed = lease_renewed_many,
      .about = "Renews up to 10,000 leases at once."},
     {.code = 4,
      .name = "lease.get",
      .method = "GET",
      .path = "/v1/leases/{id}",
      .kind = OPERATION_QUERY,
-     .args = &id_record,
+     .args = &lease_id_record,
      .result = &lease_view_record,
      .apply = get,
      .object = "/leases/{id}",
@@ -573,7 +412,7 @@ static const struct operation operations[] = {
      .method = "DELETE",
      .path = "/v1/leases/{id}",
      .kind = OPERATION_COMMAND,
-     .args = &id_record,
+     .args = &lease_id_record,
      .apply = revoke,
      .about = "Ends a lease and releases all that hangs on it."},
     {.code = 7,

@@ -407,53 +407,6 @@ static void release(struct apply *apply, const void *arguments)
     lock_save(&lock);
 }
 
-/* --- renew --- */
-
-struct renew_result {
-    struct slice name;
-    uint64_t token, lease, expires_in_ms, waiters;
-};
-#define RENEWED(member) .offset = offsetof(struct renew_result, member), .name = #member
-static const struct field renew_fields[] = {
-    {.number = 1, .type = FIELD_NAME, RENEWED(name), .about = "of the lock"},
-    {.number = 2, .type = FIELD_UINT, RENEWED(token), .about = "of the grant"},
-    {.number = 3, .type = FIELD_LEASE, RENEWED(lease), .about = "that was renewed"},
-    {.number = 4,
-     .type = FIELD_UINT,
-     RENEWED(expires_in_ms),
-     .about = "counted from when the request was sent"},
-    {.number = 5, .type = FIELD_UINT, RENEWED(waiters), .about = "how many wait for the lock"},
-};
-static const struct record renew_record = RECORD("lock_renew", renew_result, renew_fields);
-
-static void renews(struct apply *apply, const void *arguments)
-{
-    const struct lock_token_args *args = arguments;
-    struct lock lock;
-    struct holder_row holder;
-    lock_load(&lock, apply, args->name);
-    if (lock_holder(&lock, args->token, &holder))
-        apply_renews(apply, holder.lease);
-    else
-        refuse(&lock, OUTCOME_STALE_TOKEN, 0);
-}
-
-static void renewed(struct apply *apply, const void *arguments, const struct renewal *renewals, size_t count)
-{
-    const struct lock_token_args *args = arguments;
-    struct lock lock;
-    struct lease_row lease;
-    CHECK(count == 1);
-    lock_load(&lock, apply, args->name);
-    if (!renewals[0].renewed || !lease_get(apply, renewals[0].lease, &lease)) {
-        refuse(&lock, OUTCOME_LEASE_OVER, 0);
-        return;
-    }
-    struct renew_result *result = arena_alloc(apply->arena, sizeof *result);
-    *result = (struct renew_result){args->name, args->token, lease.id, lease.ttl_ms, lock.row.waiters};
-    apply_answer(apply, OUTCOME_OK, &renew_record, result);
-}
-
 /* --- table --- */
 
 static const struct operation operations[] = {
@@ -506,10 +459,10 @@ static const struct operation operations[] = {
      .path = "/v1/locks/{name}/renew",
      .kind = OPERATION_RENEWAL,
      .args = &lock_token_record,
-     .result = &renew_record,
+     .result = &lock_renewed_record,
      .refusal = &lock_held_record,
-     .renews = renews,
-     .renewed = renewed,
+     .renews = lock_renews,
+     .renewed = lock_renewed,
      .about = "Renews the lease on which a hold hangs."},
     {.code = 43,
      .name = "lock.transfer",
@@ -531,6 +484,16 @@ static const struct operation operations[] = {
      .refusal = &lock_held_record,
      .apply = lock_break,
      .about = "Takes a lock away from its holders: for operators."},
+    {.code = 50,
+     .name = "lock.yield",
+     .method = "POST",
+     .path = "/v1/locks/{name}/yield",
+     .kind = OPERATION_COMMAND,
+     .args = &lock_yield_record,
+     .result = &lock_yielding_record,
+     .refusal = &lock_held_record,
+     .apply = lock_yield,
+     .about = "Asks the holders of a lock to give it up: they are told when they renew."},
     {.code = 45,
      .name = "lock.check",
      .method = "GET",
@@ -574,6 +537,7 @@ const struct primitive lock_primitive = {
     .pulse = lock_pulse,
     .path = lock_path,
     .waiters = lock_waiters,
+    .yield = lock_asked,
     .events = lock_events,
     .event_count = LOCK_EVENTS,
     .check = lock_check,

@@ -1,7 +1,7 @@
 /* Locks (api.md 3): what their files share. lock.c: commands and table; lock_queue.c: grants, ends, waits;
  * lock_operator.c: transfer and break; lock_row.c: rows; lock_view.c: queries and facts; lock_event.c: what
  * watches see; lock_many.c and lock_acquire_many.c: several at once;
- * lock_deadlock.c: waits in a circle.
+ * lock_deadlock.c: waits in a circle; lock_renew.c: renewals.
  *
  * Rows:
  *     KEY_LOCK name                 -> lock_row
@@ -53,11 +53,13 @@ struct lock_row {
     uint64_t limit; /* of the semaphore in use; 0: none is */
     uint64_t used;  /* permits */
     uint64_t holders, waiters;
-    uint64_t token;       /* the highest ever granted */
-    uint64_t revision;    /* index of the last change */
-    uint64_t delay;       /* the lease that keeps it free of new holders; 0: none */
-    uint64_t kept_index;  /* of its KEY_LOCK_KEPT row */
-    bool pulse;           /* a pulse is wanted */
+    uint64_t token;      /* the highest ever granted */
+    uint64_t revision;   /* index of the last change */
+    uint64_t delay;      /* the lease that keeps it free of new holders; 0: none */
+    uint64_t kept_index; /* of its KEY_LOCK_KEPT row */
+    bool pulse;          /* a pulse is wanted */
+    uint64_t yield_ms;   /* its holders were asked to give it up then; 0: they were not */
+    struct slice yield_owner, yield_reason;
     struct slice history; /* the last holders, encoded: lock_history */
 };
 
@@ -147,14 +149,16 @@ enum lock_event {
     LOCK_DOWNGRADED = 2, /* in place: the same token, with less */
     LOCK_COUNTED = 3,    /* taken again, or given back in part (reentrant) */
     LOCK_DELAY_OVER = 4, /* the lock-delay */
+    LOCK_YIELD = 5,      /* its holders are asked to give it up */
     LOCK_ENDED = 16      /* + enum end_reason */
 };
-enum { LOCK_EVENTS = 10 };
+enum { LOCK_EVENTS = 11 };
 extern const struct event_kind lock_events[LOCK_EVENTS];
 void lock_tell(struct lock *lock, enum lock_event kind,
                const struct holder_row *holder); /* DELAY_OVER: NULL */
 void lock_tell_acquired(struct lock *lock, const struct holder_row *holder, uint64_t waited_ms,
                         uint64_t replaces);
+void lock_tell_yield(struct lock *lock);
 void lock_tell_ended(struct lock *lock, const struct holder_row *holder, enum end_reason reason,
                      struct slice detail);
 
@@ -192,9 +196,11 @@ bool lock_closes_cycle(struct apply *apply, const struct lock_request *request, 
                        struct list *cycle);
 
 /* lock_operator.c */
-extern const struct record lock_transfer_record, lock_break_record, lock_broken_record;
+extern const struct record lock_transfer_record, lock_break_record, lock_broken_record, lock_yield_record,
+    lock_yielding_record;
 void lock_transfer(struct apply *apply, const void *args);
 void lock_break(struct apply *apply, const void *args);
+void lock_yield(struct apply *apply, const void *args);
 
 /* lock_view.c */
 struct lock_token_args {
@@ -214,6 +220,13 @@ void lock_list(struct apply *apply, const void *args);
 void lock_check_token(struct apply *apply, const void *args);
 struct slice lock_path(struct apply *apply, struct slice what);
 uint64_t lock_waiters(struct apply *apply, struct slice what);
+
+/* lock_renew.c */
+extern const struct record lock_renewed_record;
+void lock_renews(struct apply *apply, const void *args);
+void lock_renewed(struct apply *apply, const void *args, const struct renewal *renewals, size_t count);
+const struct yield_request *lock_asked(struct apply *apply, struct slice what);
+const struct yield_request *lock_yield_of(const struct lock *lock); /* NULL: none */
 
 extern const struct primitive lock_primitive;
 

@@ -61,11 +61,24 @@ static const struct field nothing_fields[] = {
 };
 static const struct record nothing_record = RECORD("lock_delay_over", held_event, nothing_fields);
 
+struct yield_event {
+    uint64_t token;
+    struct slice owner, reason;
+};
+#define YIELD(member) .offset = offsetof(struct yield_event, member), .name = #member
+static const struct field yield_fields[] = {
+    {.number = 1, .type = FIELD_UINT, YIELD(token), .about = "the highest one granted"},
+    {.number = 2, .type = FIELD_TEXT, YIELD(owner), .about = "who asks"},
+    {.number = 3, .type = FIELD_TEXT, YIELD(reason), .flags = FIELD_NULL, .about = "as given"},
+};
+static const struct record yield_record = RECORD("lock_yield_asked", yield_event, yield_fields);
+
 const struct event_kind lock_events[LOCK_EVENTS] = {
     {LOCK_ACQUIRED, "acquired", &acquired_record, NULL},
     {LOCK_DOWNGRADED, "downgraded", &changed_record, NULL},
     {LOCK_COUNTED, "counted", &changed_record, NULL},
     {LOCK_DELAY_OVER, "delay_over", &nothing_record, NULL},
+    {LOCK_YIELD, "yield", &yield_record, NULL},
     {LOCK_ENDED + END_RELEASED, "released", &ended_record, NULL},
     {LOCK_ENDED + END_EXPIRED, "expired", &ended_record, NULL},
     {LOCK_ENDED + END_REVOKED, "revoked", &ended_record, NULL},
@@ -110,6 +123,13 @@ void lock_tell_acquired(struct lock *lock, const struct holder_row *holder, uint
     event->waited_ms = waited_ms;
     event->replaces = replaces;
     tell(lock, LOCK_ACQUIRED, event);
+}
+
+void lock_tell_yield(struct lock *lock)
+{
+    struct yield_event *event = arena_alloc(lock->apply->arena, sizeof *event);
+    *event = (struct yield_event){lock->row.token, lock->row.yield_owner, lock->row.yield_reason};
+    tell(lock, LOCK_YIELD, event);
 }
 
 void lock_tell_ended(struct lock *lock, const struct holder_row *holder, enum end_reason reason,

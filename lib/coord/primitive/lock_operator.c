@@ -158,3 +158,54 @@ void lock_break(struct apply *apply, const void *arguments)
     lock_advance(&lock);
     lock_save(&lock);
 }
+
+/* --- the request to yield --- */
+
+struct yield_args {
+    struct slice name, owner, reason;
+};
+#define YIELD(member) .offset = offsetof(struct yield_args, member), .name = #member
+static const struct field yield_args_fields[] = {
+    {.number = 1,
+     .type = FIELD_NAME,
+     .flags = FIELD_REQUIRED,
+     YIELD(name),
+     .max = 255,
+     .about = "of the lock"},
+    {.number = 2, .type = FIELD_TEXT, YIELD(owner), .max = 255, .about = "who asks"},
+    {.number = 3, .type = FIELD_TEXT, YIELD(reason), .max = 255, .about = "why"},
+};
+const struct record lock_yield_record = RECORD("lock_yield", yield_args, yield_args_fields);
+
+struct yielding {
+    struct slice name;
+    uint64_t holders, waiters;
+};
+#define YIELDING(member) .offset = offsetof(struct yielding, member), .name = #member
+static const struct field yielding_fields[] = {
+    {.number = 1, .type = FIELD_NAME, YIELDING(name), .about = "of the lock"},
+    {.number = 2, .type = FIELD_UINT, YIELDING(holders), .about = "who are told with their next renewal"},
+    {.number = 3, .type = FIELD_UINT, YIELDING(waiters), .about = "how many wait"},
+};
+const struct record lock_yielding_record = RECORD("lock_yielding", yielding, yielding_fields);
+
+/* It stands until nobody holds the lock; a later one takes its place. */
+void lock_yield(struct apply *apply, const void *arguments)
+{
+    const struct yield_args *args = arguments;
+    struct lock lock;
+    lock_load(&lock, apply, args->name);
+    if (!lock.row.holders) {
+        apply_answer(apply, OUTCOME_LOCK_NOT_HELD, &lock_held_record, lock_facts(&lock, 0));
+        return;
+    }
+    lock.row.yield_ms = apply->time_ms ? apply->time_ms : 1;
+    lock.row.yield_owner = args->owner;
+    lock.row.yield_reason = args->reason;
+    lock.changed = true;
+    lock_tell_yield(&lock);
+    lock_save(&lock);
+    struct yielding *result = arena_alloc(apply->arena, sizeof *result);
+    *result = (struct yielding){args->name, lock.row.holders, lock.row.waiters};
+    apply_answer(apply, OUTCOME_OK, &lock_yielding_record, result);
+}

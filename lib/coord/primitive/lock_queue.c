@@ -140,6 +140,7 @@ void lock_end_holder(struct lock *lock, const struct holder_row *holder, enum en
 {
     lock->row.holders--;
     lock->row.used -= holder->permits;
+    if (!lock->row.holders) lock->row.yield_ms = 0;
     lock_delete_holder(lock, holder->token);
     end_upgrade(lock, holder->token, reason);
     detach_holder(lock, holder);

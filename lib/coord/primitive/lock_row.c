@@ -20,12 +20,20 @@ static const struct record past_record = RECORD("lock_past", lock_past, past_fie
 
 #define ROW(member) .offset = offsetof(struct lock_row, member), .name = #member
 static const struct field row_fields[] = {
-    {.number = 1, .type = FIELD_UINT, ROW(mode)},       {.number = 2, .type = FIELD_UINT, ROW(limit)},
-    {.number = 3, .type = FIELD_UINT, ROW(used)},       {.number = 4, .type = FIELD_UINT, ROW(holders)},
-    {.number = 5, .type = FIELD_UINT, ROW(waiters)},    {.number = 6, .type = FIELD_UINT, ROW(token)},
-    {.number = 7, .type = FIELD_UINT, ROW(revision)},   {.number = 8, .type = FIELD_UINT, ROW(delay)},
-    {.number = 9, .type = FIELD_UINT, ROW(kept_index)}, {.number = 10, .type = FIELD_BOOL, ROW(pulse)},
+    {.number = 1, .type = FIELD_UINT, ROW(mode)},
+    {.number = 2, .type = FIELD_UINT, ROW(limit)},
+    {.number = 3, .type = FIELD_UINT, ROW(used)},
+    {.number = 4, .type = FIELD_UINT, ROW(holders)},
+    {.number = 5, .type = FIELD_UINT, ROW(waiters)},
+    {.number = 6, .type = FIELD_UINT, ROW(token)},
+    {.number = 7, .type = FIELD_UINT, ROW(revision)},
+    {.number = 8, .type = FIELD_UINT, ROW(delay)},
+    {.number = 9, .type = FIELD_UINT, ROW(kept_index)},
+    {.number = 10, .type = FIELD_BOOL, ROW(pulse)},
     {.number = 11, .type = FIELD_BYTES, ROW(history)},
+    {.number = 12, .type = FIELD_TIME, ROW(yield_ms)},
+    {.number = 13, .type = FIELD_TEXT, ROW(yield_owner)},
+    {.number = 14, .type = FIELD_TEXT, ROW(yield_reason)},
 };
 static const struct record row_record = RECORD("lock_row", lock_row, row_fields);
 
@@ -154,6 +162,7 @@ void lock_save(struct lock *lock)
     if (!lock->exists) keep(lock);
     lock->exists = true;
     if (!row->holders) row->mode = 0;
+    if (!row->yield_ms) row->yield_owner = row->yield_reason = slice_of(NULL, 0);
     if (!row->holders && !row->waiters) row->limit = 0;
     row->revision = lock->apply->index;
     struct key key = lock_key(lock->name);

@@ -290,6 +290,7 @@ struct lock_view {
     struct slice name;
     uint64_t mode, limit, used, token, waiter_count, delayed_ms, revision;
     struct list holders, waiters, history;
+    const struct yield_request *yield;
 };
 #define VIEW(member) .offset = offsetof(struct lock_view, member), .name = #member
 static const struct field view_fields[] = {
@@ -320,6 +321,11 @@ static const struct field view_fields[] = {
      .flags = FIELD_NULL,
      .about = "of the lock-delay after an expiry"},
     {.number = 11, .type = FIELD_UINT, VIEW(revision), .about = "of its last change"},
+    {.number = 12,
+     .type = FIELD_RECORD,
+     VIEW(yield),
+     .record = &lease_yield_record,
+     .about = "a request that the holders give it up"},
 };
 const struct record lock_view_record = RECORD("lock_view", lock_view, view_fields);
 
@@ -391,6 +397,7 @@ void lock_get(struct apply *apply, const void *arguments)
     view->holders = view_holders(&lock);
     view->waiters = view_waiters(&lock);
     view->history = view_history(&lock);
+    view->yield = lock_yield_of(&lock);
     apply_answer(apply, OUTCOME_OK, &lock_view_record, view);
 }
 
