@@ -172,6 +172,46 @@ static void a_campaign_may_be_repeated_under_its_key(void **state)
     SAYS("\"token\":12");
 }
 
+/* Whoever runs a command within a transaction, however deep: what would wait is refused. */
+static void what_would_wait_is_refused(void **state)
+{
+    struct coord_world *world = *state;
+    struct apply apply;
+    void *args;
+    elect(world, "{\"name\":\"db\",\"candidate\":\"n1\"}");
+    const struct operation *operation = read_command(
+        world, "election.campaign", "{\"name\":\"db\",\"candidate\":\"n2\",\"wait\":\"1m\"}", &args);
+    uint64_t digest = rows_digest(world->rows);
+    apply_begin(&apply, world->rows, &world->arena, world->index + 1, 1, world->time_ms);
+    apply.in_txn = true;
+    operation->apply(&apply, args);
+    assert_int_equal(apply.answers->outcome, OUTCOME_SENSELESS);
+    assert_true(rows_digest(world->rows) == digest);
+}
+
+/* The lease ended while the round that was to confirm its renewal was under way. */
+static void a_renewal_that_came_too_late(void **state)
+{
+    struct coord_world *world = *state;
+    struct apply apply;
+    void *args;
+    elect(world, "{\"name\":\"db\",\"candidate\":\"n1\"}");
+    const struct operation *operation =
+        read_command(world, "election.renew", "{\"name\":\"db\",\"token\":8}", &args);
+    apply_begin(&apply, world->rows, &world->arena, world->index, 1, world->time_ms);
+    operation->renews(&apply, args);
+    assert_int_equal(apply.renewal_count, 1);
+    assert_null(apply.answers);
+    struct apply later;
+    apply_begin(&later, world->rows, &world->arena, world->index, 1, world->time_ms);
+    operation->renewed(&later, args, apply.renewals, 1);
+    assert_int_equal(later.answers->outcome, OUTCOME_LEASE_OVER);
+    apply.renewals[0].renewed = true;
+    apply_begin(&later, world->rows, &world->arena, world->index, 1, world->time_ms);
+    operation->renewed(&later, args, apply.renewals, 1);
+    assert_int_equal(later.answers->outcome, OUTCOME_OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -184,6 +224,8 @@ int main(void)
         TEST(who_waits_leads_when_a_transaction_ends_the_term),
         TEST(a_second_successor_goes_by_pulse),
         TEST(a_campaign_may_be_repeated_under_its_key),
+        TEST(what_would_wait_is_refused),
+        TEST(a_renewal_that_came_too_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
