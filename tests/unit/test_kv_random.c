@@ -107,7 +107,8 @@ static enum outcome put_key(struct apply *apply)
     if (live) left_lease(live->lease);
     same_version(answer->shape, answer->data, added);
     assert_int_equal(record_number(answer->shape, answer->data, "revision"), model.index);
-    assert_int_equal(record_number(answer->shape, answer->data, "expires_in_ms"), put.ttl ? 5000 : 0);
+    assert_int_equal(record_number(answer->shape, answer->data, "expires_in_ms"),
+                     put.ttl ? lease : 0); /* what is left of it */
     assert_true(flag_at(answer->shape, answer->data, "created") == !live);
     same_prev(answer->shape, answer->data, prev ? old : NULL);
     return outcome;

@@ -70,10 +70,10 @@ static const struct field put_result_fields[] = {
      .about = "1 when the key was made, one more for each put"},
     {.number = 5, .type = FIELD_LEASE, DONE(lease), .about = "on which it hangs"},
     {.number = 6,
-     .type = FIELD_UINT,
+     .type = FIELD_REMAINING,
      .flags = FIELD_NULL,
      DONE(expires_in_ms),
-     .about = "with ttl: counted from when the request was sent"},
+     .about = "with ttl: what is left of it"},
     {.number = 7, .type = FIELD_BOOL, DONE(created), .about = "true: it was not there before"},
     {.number = 8,
      .type = FIELD_RECORD,
@@ -163,7 +163,7 @@ static void put(struct apply *apply, const void *arguments)
     result->create_revision = made.create_revision;
     result->version = made.version;
     result->lease = made.lease;
-    result->expires_in_ms = args->ttl_ms;
+    result->expires_in_ms = args->ttl_ms ? made.lease : 0;
     result->created = !live;
     apply_answer(apply, live ? OUTCOME_OK : OUTCOME_CREATED, &put_result_record, result);
 }
