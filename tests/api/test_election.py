@@ -4,19 +4,12 @@ import json
 import threading
 import time
 
-import pytest
-
 from conftest import Raw
 from node import read_answer, until
 from test_statuses import TIME, lease, problem
 
 LEADER = {"candidate", "value", "token", "since", "lease", "expires_in_ms"}
 HELD = {"name", "leader", "token", "candidates", "position"}
-
-
-@pytest.fixture
-def name(name):
-    return name.replace("lock", "election")
 
 
 def campaign(client, name, query, status=201):
