@@ -5,7 +5,8 @@ import threading
 import time
 
 from tests.support.history import Caller
-from tests.support.node import until
+from tests.support.node import BROKEN, until
+from tests.support.stream import Ended, Stream
 
 TTL_S = 5.0
 MARGIN_S = 1.0  # for answers that are long on their way, and clocks that run apart
@@ -89,9 +90,47 @@ class Candidate(threading.Thread):
         self.caller.close()
 
 
+class Observer(threading.Thread):
+    """Reads the stream of leaders, and goes on at the next node when the one it reads from dies."""
+
+    def __init__(self, cluster):
+        super().__init__(daemon=True)
+        self.cluster, self.node, self.since, self.elected, self.streams = cluster, None, 0, [], 0
+        self.ending, self.failure = threading.Event(), None
+
+    def read(self, node):
+        query, of_entry = f"?since={self.since}" if self.since else "", []
+        with Stream(self.cluster.http()[node], f"/v1/elections/e/observe{query}", timeout_s=8) as stream:
+            if stream.head()[0] != 200:
+                return
+            self.node, self.streams = node, self.streams + 1
+            while not self.ending.is_set():
+                event = stream.any()
+                if event["type"] == "elected":
+                    of_entry.append(event["data"]["token"])
+                if not event["more"]:
+                    self.elected += of_entry
+                    self.since, of_entry = event["revision"], []
+
+    def run(self):
+        try:
+            for node in itertools.cycle(self.cluster.nodes):
+                if self.ending.is_set():
+                    return
+                try:
+                    self.read(node)
+                except (Ended, *BROKEN):
+                    pass
+                time.sleep(0.02)
+        except Exception as failure:
+            self.failure = failure
+
+
 def test_nobody_leads_twice_at_once_while_nodes_die(cluster):
     terms = []
     candidates = [Candidate(cluster, number, terms) for number in range(6)]
+    observer = Observer(cluster)
+    observer.start()
 
     def go_on(count):
         until(lambda: len(terms) >= count or any(c.failure for c in candidates), f"{count} terms", 120, 0.01)
@@ -100,8 +139,8 @@ def test_nobody_leads_twice_at_once_while_nodes_die(cluster):
     for candidate in candidates:
         candidate.start()
     go_on(20)
-    for _ in range(2):
-        victim = cluster.wait_leader(limit_s=60)
+    for whom in ("the leader", "the observer's"):
+        victim = cluster.wait_leader(limit_s=60) if whom == "the leader" else observer.node
         cluster.kill9(victim)
         go_on(len(terms) + 10)
         cluster.restart(victim)
@@ -116,6 +155,11 @@ def test_nobody_leads_twice_at_once_while_nodes_die(cluster):
     assert len(set(tokens)) == len(tokens)
     for (token, _, to_s, who), (later, from_s, _, other) in zip(terms, terms[1:]):
         assert from_s >= to_s, f"{who} still led with {token} when {other} did with {later}"
+    until(lambda: observer.failure or observer.since >= tokens[-1], "the observer has seen all terms", 60, 0.01)
+    observer.ending.set()
+    assert observer.failure is None and observer.streams > 1
+    assert observer.elected == sorted(set(observer.elected)), "tokens only rise, and none comes twice"
+    assert set(tokens) <= set(observer.elected)
     history = view(cluster, cluster.wait_leader(limit_s=60), "e")["history"]
     ended = [t["token"] for t in history]
     assert ended == sorted(ended, reverse=True)
