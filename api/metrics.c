@@ -1,5 +1,6 @@
 #include "api/metrics.h"
 
+#include "api/lock_metrics.h"
 #include "base/memory.h"
 #include "api/problem.h"
 
@@ -260,5 +261,6 @@ void metrics_text(struct metrics *const *all, size_t count, const struct routes 
     edge(&exposition);
     node_gauges(out, view);
     node_counters(out, view);
+    if (view->locks) lock_metrics_text(view->locks, out);
     process(out);
 }

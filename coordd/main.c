@@ -1,5 +1,6 @@
 /* The program: subcommands, signals, and the life of `coordd serve`. */
 #include "api/api.h"
+#include "api/lock_metrics.h"
 #include "coordd/config.h"
 #include "coordd/node.h"
 
@@ -146,12 +147,14 @@ static int serve(int argc, char **argv)
     sigset_t signals;
     block_signals(&signals);
     struct mailbox *mailbox = mailbox_new();
+    struct lock_metrics *lock_metrics = lock_metrics_new();
     struct node_settings settings = {.data_dir = config.data_dir,
                                      .name = config.name,
                                      .heartbeat_ms = config.heartbeat_ms,
                                      .election_ms = config.election_timeout_ms,
                                      .log_keep_bytes = config.log_keep_mb << 20,
                                      .mailbox = mailbox,
+                                     .lock_metrics = lock_metrics,
                                      .peer_listen = config.peer_listen,
                                      .advertise_peer = config.advertise_peer,
                                      .initial_cluster = config.initial_cluster,
@@ -164,10 +167,12 @@ static int serve(int argc, char **argv)
     if (!node) {
         LOG(ERROR, "refused to start", {"why", error});
         mailbox_free(mailbox);
+        lock_metrics_free(lock_metrics);
         return 1;
     }
     int status = serve_node(&config, node, mailbox, &signals);
     mailbox_free(mailbox);
+    lock_metrics_free(lock_metrics);
     return status;
 }
 

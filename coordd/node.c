@@ -1,6 +1,7 @@
 /* The turn of the node. */
 #include "coordd/node_internal.h"
 
+#include "api/lock_metrics.h"
 #include "base/check.h"
 #include "coordd/clock.h"
 #include "coordd/log.h"
@@ -163,6 +164,8 @@ void node_apply(struct node *node, const struct raft_entry *entry, bool answers)
         if (answers) {
             answer(node, &apply, &command);
             watches_applied(node->watches, &node->arena, entry->index, apply.events);
+            if (node->settings.lock_metrics)
+                lock_metrics_count(node->settings.lock_metrics, apply.events);
         }
     }
     state_set_mark(node->contents.state, entry->index, entry->term, time_ms);
@@ -355,6 +358,7 @@ void node_show(struct node *node)
     view->ready = (node->office_term || follows) && node->session && !node->stopping && !node->save_blocked;
     view->storage_full = node->save_blocked || raftlog_full(node->contents.log, node->now_ms);
     view->turn_ms = node->now_ms;
+    view->locks = node->settings.lock_metrics;
     mailbox_show(node->settings.mailbox, view);
 }
 
