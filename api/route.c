@@ -115,8 +115,10 @@ static void look_up_fields(struct route *route)
         CHECK(route->wait && route->wait->type == FIELD_DURATION);
     }
     size_t size = strlen(operation->path);
-    route->tagged = operation->kind != OPERATION_STREAM && strcmp(operation->method, "GET") == 0 &&
-                    (operation->path[size - 1] == '}' || operation->object);
+    bool reads = operation->kind != OPERATION_STREAM && strcmp(operation->method, "GET") == 0 &&
+                 (operation->path[size - 1] == '}' || operation->object);
+    bool stores = (operation->flags & OPERATION_RAW) && operation->kind == OPERATION_COMMAND;
+    route->tagged = reads || stores;
     if (!result) return;
     route->token = record_field(result, SLICE("token"));
     route->lease = record_field(result, SLICE("lease"));

@@ -17,7 +17,7 @@ struct route {
     const struct field *token, *lease, *expires_in_ms, *revision, *version,
         *create_revision; /* of the result;
                              NULL: none */
-    bool tagged;          /* GET of one object: its reply has an ETag */
+    bool tagged;          /* GET of an object, PUT of a raw one: its reply has an ETag */
 };
 
 struct routes;
