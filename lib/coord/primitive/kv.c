@@ -2,6 +2,7 @@
 #include "coord/primitive/kv.h"
 
 #include "base/check.h"
+#include "coord/primitive/object.h"
 
 /* --- put --- */
 
@@ -98,15 +99,6 @@ static bool sensible(struct apply *apply, const struct put_args *args)
     return true;
 }
 
-static bool lease_usable(struct apply *apply, uint64_t lease)
-{
-    struct lease_row row;
-    bool there = lease_get(apply, lease, &row);
-    if (!lease || (there && lease_is_clients(&row))) return true;
-    apply_answer(apply, there ? OUTCOME_LEASE_NOT_FOUND : lease_missing(apply, lease), NULL, NULL);
-    return false;
-}
-
 /* A transaction changes a key once, since a version is named by the entry that made it. */
 static bool changed_already(struct apply *apply, const struct kv_version *newest)
 {
@@ -148,7 +140,9 @@ static void put(struct apply *apply, const void *arguments)
     struct kv_version newest, made;
     const struct kv_version *old = kv_newest(apply, args->key, &newest) ? &newest : NULL;
     const struct kv_version *live = old && !old->deleted ? old : NULL;
-    if (!sensible(apply, args) || !lease_usable(apply, args->lease) || kv_guarded(apply, args->key)) return;
+    if (!sensible(apply, args) || (args->lease && !object_lease_usable(apply, args->lease)) ||
+        kv_guarded(apply, args->key))
+        return;
     if (changed_already(apply, old)) {
         refuse(apply, "duplicate key: a transaction changes a key once");
         return;
