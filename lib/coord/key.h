@@ -24,6 +24,7 @@ enum key_kind {
     KEY_CANDIDATE = 'C',     /* name 0, place in the queue   -> candidate_row */
     KEY_ELECTION_KEPT = 'G', /* entry index, name -> empty; alone -> how many there are */
     KEY_KEY = 'k',           /* key                           -> kv_version: its newest, without the value */
+    KEY_KEY_GONE = 'x',      /* key                           -> the same of a deleted one, for the history */
     KEY_VERSION = 'v',       /* entry index, key              -> kv_version: with the value */
     KEY_SPACE = 'K',         /* nothing                       -> kv_space: the dense revision */
     KEY_LEASE_KEYS = 'n',    /* lease                         -> how many keys hang on it, if more than one */

@@ -273,7 +273,7 @@ static bool survey(struct apply *apply, struct kv_scan scan, uint64_t limit,
     bool guards = kv_any_guard(apply);
     struct kv_version version;
     struct slice key;
-    uint64_t looks = UINT64_MAX; /* deletes still in the history are passed over: there are only so many */
+    uint64_t looks = limit + 1;
     while (!found->more && kv_scan_next(apply, &scan, &looks, &key, &version)) {
         found->more = found->deleted == limit;
         if (found->more) break;
@@ -301,7 +301,7 @@ static void delete_prefix(struct apply *apply, const void *arguments)
     }
     struct kv_version version;
     struct slice key;
-    uint64_t looks = UINT64_MAX;
+    uint64_t looks = result->deleted;
     for (uint64_t i = 0; i < result->deleted; i++) {
         CHECK(kv_scan_next(apply, &scan, &looks, &key, &version));
         erase(apply, key, &version);

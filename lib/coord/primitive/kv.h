@@ -2,11 +2,10 @@
  * kv_event.c: the history; kv_view.c: get and list; kv_compare.c: conditions; kv_guard.c: guards; kv_check.c.
  *
  * Rows:
- *     KEY_KEY key                -> kv_version without its value: the newest one, also when that is a delete
- *     KEY_VERSION index key      -> kv_version
- *     KEY_SPACE                  -> kv_space
- *     KEY_LEASE_KEYS lease       -> how many keys hang on it, when more than one
- *     KEY_GUARD prefix           -> guard_row
+ *     KEY_KEY key                -> kv_version without its value: the newest one of a key that is there
+ *     KEY_KEY_GONE key           -> the same of a deleted key; apart, so that nothing of now has to pass them
+ * by KEY_VERSION index key      -> kv_version KEY_SPACE                  -> kv_space KEY_LEASE_KEYS lease ->
+ * how many keys hang on it, when more than one KEY_GUARD prefix           -> guard_row
  *
  * A revision is the index of an entry. Beside it every entry that changes a key has a dense revision: 2 for
  * the first one, and one more each time; nothing else takes one. An etcd gateway shows those.
@@ -19,8 +18,8 @@
  *
  * Invariants (kv_check):
  *
- * 1. A KEY_KEY row agrees with its KEY_VERSION row. Revisions fall along a chain; it ends at a version that
- *    made the key, or where the history ends.
+ * 1. A KEY_KEY or KEY_KEY_GONE row agrees with its KEY_VERSION row, and a key has but one. Revisions fall
+ * along a chain; it ends at a version that made the key, or where the history ends.
  * 2. A version before the newest is there as long as the history holds what replaced it, and no longer; so is
  *    the row of a deleted key. No KEY_VERSION row is outside a chain.
  * 3. A key that is there and names a lease is attached to it, and every attachment is such a key's.
@@ -89,7 +88,7 @@ uint64_t kv_index_of_revision(struct rows *rows, uint64_t space_revision);
 
 /* Keys from `next` up to `to`, in the order of bytes. */
 struct kv_scan {
-    struct key next;
+    struct key next; /* KEY_KEY and the first key */
     struct slice to; /* the first key that is not of it */
     bool endless;    /* there is no `to` */
     uint64_t at;

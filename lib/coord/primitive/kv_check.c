@@ -77,17 +77,21 @@ static bool next_row(struct rows *rows, enum key_kind kind, struct key *last, st
     return true;
 }
 
-static uint64_t check_keys(struct apply *apply, uint64_t *rows, uint64_t *attached)
+static uint64_t check_keys(struct apply *apply, enum key_kind kind, uint64_t *rows, uint64_t *attached)
 {
     struct key last = {.size = 0};
     struct kv_version newest;
-    struct slice key;
+    struct slice key, other;
     uint64_t keys = 0;
-    while (next_row(apply->rows, KEY_KEY, &last, &key)) {
+    while (next_row(apply->rows, kind, &last, &key)) {
         CHECK(key.size && key.size <= KV_KEY_MAX && kv_newest(apply, key, &newest) && !newest.value.size);
+        CHECK(newest.deleted == (kind == KEY_KEY_GONE));
+        struct key at = key_of(kind == KEY_KEY ? KEY_KEY_GONE : KEY_KEY);
+        key_bytes(&at, key);
+        CHECK(!rows_get(apply->rows, key_slice(&at), &other));
         *rows += check_chain(apply, key, &newest);
         check_lease(apply, key, &newest);
-        keys += !newest.deleted;
+        keys++;
         *attached += newest.lease && !newest.deleted;
     }
     return keys;
@@ -152,7 +156,8 @@ static uint64_t check_space(struct apply *apply, uint64_t keys)
 void kv_check(struct rows *rows, struct arena *arena)
 {
     struct apply apply = {.rows = rows, .arena = arena};
-    uint64_t versions = 0, attached = 0, keys = check_keys(&apply, &versions, &attached);
+    uint64_t versions = 0, attached = 0, keys = check_keys(&apply, KEY_KEY, &versions, &attached);
+    check_keys(&apply, KEY_KEY_GONE, &versions, &attached);
     CHECK(check_space(&apply, keys) == versions);
     check_attachments(&apply, attached);
     kv_guard_check(rows, arena);

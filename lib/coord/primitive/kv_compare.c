@@ -3,7 +3,7 @@
  * there. */
 #include "coord/primitive/kv.h"
 
-enum { LOOKS = 100000 };
+enum { KEYS_MAX = 10000 };
 
 enum target { TARGET_REVISION = 1, TARGET_VERSION, TARGET_VALUE, TARGET_EXISTS, TARGET_CREATE, TARGET_LEASE };
 static const char *const target_choices[] = {"revision",        "version", "value", "exists",
@@ -195,14 +195,14 @@ static void compare_range(struct apply *apply, const struct compare_args *args, 
     struct kv_scan scan = kv_scan(apply->arena, args->prefix, args->from, args->to, KV_NEWEST);
     struct kv_version version;
     struct slice key = {0};
-    uint64_t looks = LOOKS, found = 0;
+    uint64_t looks = KEYS_MAX + 1, found = 0;
     for (; kv_scan_next(apply, &scan, &looks, &key, &version); found++)
         if (!fits(apply, args, target, key, &version)) {
             kv_refuse(apply, OUTCOME_PRECONDITION_FAILED, key, &version);
             return;
         }
     if (!looks)
-        kv_refuse_limit(apply, LOOKS, SLICE("compare fewer keys at once"));
+        kv_refuse_limit(apply, KEYS_MAX, SLICE("compare fewer keys at once"));
     else if (found || fits(apply, args, target, key, &none))
         answer_fits(apply, (struct slice){0}, found, &none);
     else

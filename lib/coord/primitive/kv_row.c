@@ -31,9 +31,9 @@ static const struct field space_fields[] = {
 };
 static const struct record space_record = RECORD("kv_space", kv_space, space_fields);
 
-static struct key key_key(struct slice key)
+static struct key key_key(enum key_kind kind, struct slice key)
 {
-    struct key row = key_of(KEY_KEY);
+    struct key row = key_of(kind);
     key_bytes(&row, key);
     return row;
 }
@@ -66,8 +66,8 @@ static bool read(struct apply *apply, const struct key *at, struct kv_version *v
 
 bool kv_newest(struct apply *apply, struct slice key, struct kv_version *version)
 {
-    struct key at = key_key(key);
-    return read(apply, &at, version);
+    struct key there = key_key(KEY_KEY, key), gone = key_key(KEY_KEY_GONE, key);
+    return read(apply, &there, version) || read(apply, &gone, version);
 }
 
 bool kv_version_of(struct apply *apply, struct slice key, uint64_t revision, struct kv_version *version)
@@ -114,13 +114,18 @@ static void put(struct apply *apply, const struct key *at, const struct kv_versi
     row_put(apply, key_slice(at), &version_record, version);
 }
 
-static void put_both(struct apply *apply, struct slice key, const struct kv_version *version)
+/* `old` is what stood there before; NULL: nothing did. */
+static void put_both(struct apply *apply, struct slice key, const struct kv_version *old,
+                     const struct kv_version *version)
 {
-    struct key of_version = version_key(key, version->revision), of_key = key_key(key);
+    struct key of_version = version_key(key, version->revision);
+    struct key of_key = key_key(version->deleted ? KEY_KEY_GONE : KEY_KEY, key);
+    struct key other = key_key(version->deleted ? KEY_KEY : KEY_KEY_GONE, key);
     struct kv_version newest = *version;
     newest.value = (struct slice){0};
     put(apply, &of_version, version);
     put(apply, &of_key, &newest);
+    if (old && old->deleted != version->deleted) rows_delete(apply->rows, key_slice(&other));
 }
 
 /* The dense revision of this entry. The row says whether it has one already: a transaction that was taken
@@ -173,7 +178,7 @@ void kv_write(struct apply *apply, struct slice key, const struct kv_version *ol
         CHECK(old->revision < apply->index);
         link_back(apply, key, old, made);
     }
-    put_both(apply, key, made);
+    put_both(apply, key, old, made);
     kv_tell_put(apply, key, made->before, old ? row_bytes(key, old) : 0);
 }
 
@@ -189,7 +194,7 @@ void kv_erase(struct apply *apply, struct slice key, const struct kv_version *ol
     } else {
         link_back(apply, key, old, &made);
     }
-    put_both(apply, key, &made);
+    put_both(apply, key, old, &made);
     kv_tell_deleted(apply, key, made.before, reason, row_bytes(key, old) + row_bytes(key, &made));
 }
 
@@ -201,10 +206,10 @@ void kv_forget(struct apply *apply, struct slice key, uint64_t revision)
 
 void kv_forget_deleted(struct apply *apply, struct slice key, uint64_t revision)
 {
-    struct key at = key_key(key);
+    struct key gone = key_key(KEY_KEY_GONE, key);
     struct kv_version newest;
-    if (!kv_newest(apply, key, &newest) || newest.revision != revision || !newest.deleted) return;
-    rows_delete(apply->rows, key_slice(&at));
+    if (!read(apply, &gone, &newest) || newest.revision != revision) return;
+    rows_delete(apply->rows, key_slice(&gone));
     kv_forget(apply, key, revision);
 }
 
@@ -337,24 +342,46 @@ struct kv_scan kv_scan(struct arena *arena, struct slice prefix, struct slice fr
     struct slice first = slice_compare(from, prefix) > 0 ? from : prefix;
     scan.endless = !scan.to.size && !to.size;
     if (to.size && (!scan.to.size || slice_compare(to, scan.to) < 0)) scan.to = to;
-    scan.next = key_key(first);
+    scan.next = key_key(KEY_KEY, first);
     return scan;
+}
+
+/* The next row of the kind that is of the scan; the slices are until the next put or delete. */
+static bool next_row(struct apply *apply, const struct kv_scan *scan, enum key_kind kind, struct slice *key,
+                     struct slice *row)
+{
+    struct key from = key_key(kind, slice_skip(key_slice(&scan->next), 1));
+    if (!rows_seek(apply->rows, key_slice(&from), key, row) || key->data[0] != kind) return false;
+    *key = slice_skip(*key, 1);
+    return scan->endless || slice_compare(*key, scan->to) < 0;
+}
+
+/* Of the past, keys that are gone now are looked at, too: two sequences become one. */
+static bool next_newest(struct apply *apply, struct kv_scan *scan, struct kv_version *newest)
+{
+    struct slice key, row, other, other_row;
+    bool there = next_row(apply, scan, KEY_KEY, &key, &row);
+    bool gone = scan->at != KV_NEWEST && next_row(apply, scan, KEY_KEY_GONE, &other, &other_row);
+    if (gone && (!there || slice_compare(other, key) < 0)) {
+        key = other;
+        row = other_row;
+    } else if (!there) {
+        return false;
+    }
+    scan->found.size = 0;
+    key_bytes(&scan->found, key);
+    scan->next = key_key(KEY_KEY, key);
+    key_byte(&scan->next, 0);
+    decode(row, newest);
+    return true;
 }
 
 bool kv_scan_next(struct apply *apply, struct kv_scan *scan, uint64_t *looks, struct slice *key,
                   struct kv_version *version)
 {
-    struct slice found, row;
     for (; *looks; --*looks) {
-        if (!rows_seek(apply->rows, key_slice(&scan->next), &found, &row) || found.data[0] != KEY_KEY)
-            return false;
-        scan->found.size = 0;
-        key_bytes(&scan->found, slice_skip(found, 1));
+        if (!next_newest(apply, scan, version)) return false;
         *key = key_slice(&scan->found);
-        if (!scan->endless && slice_compare(*key, scan->to) >= 0) return false;
-        scan->next = key_key(*key);
-        key_byte(&scan->next, 0);
-        decode(row, version);
         if (!back_to(apply, *key, scan->at, version)) continue;
         version->value = (struct slice){0};
         --*looks;

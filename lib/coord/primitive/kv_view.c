@@ -8,7 +8,7 @@ enum { LIST_DEFAULT = 100, LIST_MAX = 1000, LIST_BYTES = 2 * 1024 * 1024 /* of v
 /* Rows looked at for one answer, be they keys that are there or not. */
 #ifndef KV_LIST_LOOKS
 #define KV_LIST_LOOKS 20000
-#define KV_COUNT_LOOKS 100000
+#define KV_COUNT_LOOKS 50000
 #endif
 
 /* --- refusals --- */
@@ -173,7 +173,7 @@ static const struct field list_args_fields[] = {
     {.number = 8,
      .type = FIELD_BOOL,
      ASKED(count_only),
-     .about = "true: only how many there are, up to 100,000 at a time"},
+     .about = "true: only how many there are, up to 50,000 at a time"},
 };
 const struct record kv_list_args_record = RECORD("kv_list", list_args, list_args_fields);
 
