@@ -218,15 +218,15 @@ def test_the_content_type_is_not_policed(client, name, kind):
 
 
 def test_a_body_too_large(client, name):
-    status, _, problem = client.request("POST", f"/v1/locks/{name}/acquire", b" " * (1024 * 1024) + b"{}")
-    assert (status, problem["code"], problem["limit"]) == (413, "body_too_large", 1024 * 1024)
+    status, _, problem = client.request("POST", f"/v1/locks/{name}/acquire", b" " * (1536 * 1024) + b"{}")
+    assert (status, problem["code"], problem["limit"]) == (413, "body_too_large", 1536 * 1024)
     assert client.request("POST", f"/v1/locks/{name}/acquire", b" " * (1024 * 1024 - 2) + b"{}")[0] == 201
 
 
 def test_a_body_far_too_large_is_refused_by_its_length(raw, name):
     reply = raw().request("POST", f"/v1/locks/{name}/acquire", ["Content-Length: 100000000"]).reply()
     problem = json.loads(reply.body)
-    assert (reply.status, problem["code"], problem["limit"]) == (413, "body_too_large", 1024 * 1024)
+    assert (reply.status, problem["code"], problem["limit"]) == (413, "body_too_large", 1536 * 1024)
     assert reply.headers["content-type"] == "application/problem+json"
     assert reply.headers["coord-node"] == "n1" and reply.headers["connection"] == "close"
 
