@@ -1,6 +1,6 @@
-/* Locks (api.md 3): what their files share. lock.c: commands and table; lock_queue.c: grants, ends, waits;
- * lock_operator.c: transfer and break; lock_row.c: rows; lock_view.c: queries and facts; lock_event.c: what
- * watches see; lock_many.c and lock_acquire_many.c: several at once;
+/* Locks (api.md 3): what their files share. lock.c: release and the table; lock_acquire.c: acquire and hold;
+ * lock_queue.c: grants, ends, waits; lock_operator.c: transfer and break; lock_row.c: rows; lock_view.c:
+ * queries and facts; lock_event.c: what watches see; lock_many.c and lock_acquire_many.c: several at once;
  * lock_deadlock.c: waits in a circle; lock_renew.c: renewals.
  *
  * Rows:
@@ -76,6 +76,7 @@ struct lock_request {
     uint64_t upgrades;     /* token of the hold that it would replace; 0: none */
     uint64_t many;         /* of a waiter: for so many locks at once (lock_many.c); 0: for this one */
     bool any;              /* and one of them is enough */
+    bool on_session;       /* the hold hangs on `origin`, not on a lease of its own */
 };
 
 struct holder_row {
@@ -99,7 +100,11 @@ struct lock {
     bool changed; /* and must be saved */
 };
 
-/* lock.c */
+/* lock_acquire.c */
+extern const struct record lock_acquire_record, lock_hold_record;
+void lock_acquire(struct apply *apply, const void *args);
+void lock_take(struct apply *apply, const void *args);
+void lock_hold(struct arena *arena, const void *args, struct watch_request *request);
 bool lock_mode_agrees(struct lock *lock, const struct lock_request *request); /* false: answered */
 uint64_t lock_position(struct lock *lock, const struct lock_request *waiter);
 

@@ -131,7 +131,10 @@ static void look_at_waits(struct search *search)
 {
     const struct member *member = &search->members[search->from];
     struct lock_many many;
+    struct lease_row lease;
     if (member->lease) {
+        bool known = lease_get(search->apply, member->lease, &lease);
+        if (known && lease.kind == LEASE_SESSION) return; /* of many clients, each with waits of its own */
         lease_each_attachment(search->apply, member->lease, SEARCH_MAX - search->pairs, look_at_attachment,
                               search);
         return;

@@ -61,6 +61,7 @@ void lock_grant(struct lock *lock, const struct lock_request *request)
                                 .delay_ms = request->delay_ms,
                                 .owner = request->owner,
                                 .meta = request->meta};
+    if (request->on_session) holder.lease = request->origin;
     if (!holder.lease)
         holder.lease = lease_start(apply, LEASE_OWN, request->ttl_ms, request->owner, slice_of(NULL, 0));
     lock->row.token = holder.token;
@@ -162,7 +163,8 @@ static bool first_grantable(struct lock *lock, struct lock_request *first, struc
     struct slice place = {0};
     struct lease_row lease;
     if (!lock->row.waiters || !lock_next_waiter(lock, &place, first)) return false;
-    if (first->lease && !lease_get(lock->apply, first->lease, &lease)) return false; /* about to leave */
+    uint64_t on = first->on_session ? first->origin : first->lease;
+    if (on && !lease_get(lock->apply, on, &lease)) return false; /* about to leave */
     if (first->upgrades) CHECK(lock_holder(lock, first->upgrades, replaced));
     return lock_fits(lock, first, first->upgrades ? replaced : NULL);
 }

@@ -52,7 +52,12 @@ void lock_renews(struct apply *apply, const void *arguments)
     struct lock lock;
     struct holder_row holder;
     lock_load(&lock, apply, args->name);
-    if (lock_holder(&lock, args->token, &holder))
+    struct lease_row lease;
+    bool held = lock_holder(&lock, args->token, &holder);
+    if (held && lease_get(apply, holder.lease, &lease) && lease.kind == LEASE_SESSION)
+        apply_answer_detail(apply, OUTCOME_SENSELESS, &lock_held_record, lock_facts(&lock, 0),
+                            SLICE("a connection holds it, as long as it is open"));
+    else if (held)
         apply_renews(apply, holder.lease);
     else
         apply_answer(apply, OUTCOME_STALE_TOKEN, &lock_held_record, lock_facts(&lock, 0));

@@ -65,6 +65,7 @@ static const struct field waiter_fields[] = {
     {.number = 14, .type = FIELD_UINT, WAITER(upgrades)},
     {.number = 15, .type = FIELD_UINT, WAITER(many)},
     {.number = 16, .type = FIELD_BOOL, WAITER(any)},
+    {.number = 17, .type = FIELD_BOOL, WAITER(on_session)},
 };
 const struct record lock_waiter_record = RECORD("waiter_row", lock_request, waiter_fields);
 
