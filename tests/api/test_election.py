@@ -265,11 +265,12 @@ def test_the_place_of_a_lease_is_kept(client, node, name):
 
 
 def test_a_newer_request_breaks_the_older_wait_off(client, node, name):
-    campaign(client, name, "candidate=x")
-    own = lease(client)
+    leads, own = campaign(client, name, "candidate=x")["lease"], lease(client)
     with node.client() as first, node.client() as second:
         first.send("POST", f"/v1/elections/{name}/campaign?candidate=y&lease={own}&wait=60s")
         wait_for(client, name, ["y"])
+        assert client.request("POST", f"/v1/leases/{leads}/renew")[2]["waiters"] == 1
+        assert client.request("POST", f"/v1/leases/{own}/renew")[2]["waiters"] == 0
         second.send("POST", f"/v1/elections/{name}/campaign?candidate=y&lease={own}&wait=60s")
         problem(read_answer(first.connection), 409, "wait_broken_off")
         client.request("DELETE", f"/v1/leases/{own}")
