@@ -91,11 +91,11 @@ void lock_metrics_count(struct lock_metrics *metrics, const struct event *events
 {
     bool any = false;
     for (const struct event *event = events; event && !any; event = event->next)
-        any = event->primitive == &lock_primitive;
+        any = event->primitive->code == LOCK_CODE;
     if (!any) return;
     pthread_mutex_lock(&metrics->mutex);
     for (const struct event *event = events; event; event = event->next)
-        if (event->primitive == &lock_primitive) count_one(metrics, event);
+        if (event->primitive->code == LOCK_CODE) count_one(metrics, event);
     pthread_mutex_unlock(&metrics->mutex);
 }
 
