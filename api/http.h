@@ -32,11 +32,11 @@ _Static_assert(H2O_USE_LIBUV == 0, "libh2o-evloop has the layouts of its own eve
 _Static_assert(sizeof(h2o_timeout_t) == 48 && sizeof(h2o_context_t) == 864, "headers and library disagree");
 
 enum {
-    HTTP_REQUEST_MS = 10 * 1000,    /* for the whole of a request to arrive, and for an idle connection */
-    HTTP_READER_MS = 10 * 1000,     /* a client that takes nothing of its answer for so long is cut off */
-    HTTP_ANSWER_MS = 5 * 1000,      /* the node's time for an answer beyond the wait that was asked for */
-    HTTP_CALLS_MAX = 64 * 1024,     /* with the node, in all threads */
-    HTTP_WAITING_MAX = 16 * 1024,   /* of those, with a wait */
+    HTTP_REQUEST_MS = 10 * 1000,  /* for the whole of a request to arrive, and for an idle connection */
+    HTTP_READER_MS = 10 * 1000,   /* a client that takes nothing of its answer for so long is cut off */
+    HTTP_ANSWER_MS = 5 * 1000,    /* the node's time for an answer beyond the wait that was asked for */
+    HTTP_CALLS_MAX = 64 * 1024,   /* with the node, in all threads */
+    HTTP_WAITING_MAX = 16 * 1024, /* of those, with a wait */
     HTTP_STREAMS_MAX = 16 * 1024,
     HTTP_ENTITY_MAX = 2 * BODY_MAX, /* bodies beyond it are not even read */
 };
