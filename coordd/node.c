@@ -186,7 +186,6 @@ static void apply_committed(struct node *node)
         duties_digest(node, entry->index);
         cluster_calls_applied(node, entry);
     }
-    raft_applied(node->raft, node->applied, KEPT_ENTRIES);
 }
 
 /* --- keep --- */
@@ -260,18 +259,34 @@ static void stop_when_idle(struct node *node)
     node->stopped = true;
 }
 
+/* What a quorum has acknowledged and this node has saved before does not wait for the flush of what came
+ * since. A follower's acknowledgement comes first. */
+static void answer_early(struct node *node)
+{
+    apply_committed(node);
+    node_see(node);
+    asks_answer(node);
+    pending_deliver(node->pending);
+    watches_post(node->watches);
+    peers_flush(node->peers);
+}
+
 bool node_turn(struct node *node)
 {
     if (node->founding) return founding_turn(node);
     struct mail mail = gather(node);
     step(node, mail, peers_take(node->peers));
-    if (!node->save_blocked) send(node, node->output.now, node->output.now_count);
+    if (!node->save_blocked) {
+        send(node, node->output.now, node->output.now_count);
+        if (node->office_term) answer_early(node);
+    }
     bool saved = save(node);
     node->saved_ms = boottime_ms();
     pending_clock(node->pending, node->leases, node->saved_ms);
     if (saved) {
         send(node, node->output.after, node->output.after_count);
         apply_committed(node);
+        raft_applied(node->raft, node->applied, KEPT_ENTRIES);
         office_follow(node);
     }
     if (node->status.commit != node->view.commit) node->hurry = true; /* the others are to know */

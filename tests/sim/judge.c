@@ -237,6 +237,19 @@ static bool change_is_open(void)
     return false;
 }
 
+void judge_applied(struct sim_node *sim)
+{
+    const struct node *node = sim->node;
+    uint64_t first = sim->seen_applied + 1;
+    if (first < node->view.first_index) {
+        if (sim->seen_applied) mark(MARK_SNAPSHOT_INSTALLED);
+        if (change_is_open()) mark(MARK_SNAPSHOT_DURING_CHANGE);
+        first = node->view.first_index;
+    }
+    for (uint64_t index = first; index <= node->applied; index++) judge_entry(sim, index);
+    sim->seen_applied = node->applied;
+}
+
 void judge_node(struct sim_node *sim)
 {
     struct node *node = sim->node;
@@ -256,15 +269,8 @@ void judge_node(struct sim_node *sim)
         mark(MARK_LOG_TRIMMED);
         sim->seen_base = node->view.first_index - 1;
     }
-    uint64_t first = sim->seen_applied + 1;
-    if (first < node->view.first_index) {
-        if (sim->seen_applied) mark(MARK_SNAPSHOT_INSTALLED);
-        if (change_is_open()) mark(MARK_SNAPSHOT_DURING_CHANGE);
-        first = node->view.first_index;
-    }
     note_situations(sim, node);
-    for (uint64_t index = first; index <= node->applied; index++) judge_entry(sim, index);
-    sim->seen_applied = node->applied;
+    judge_applied(sim);
     if (status.change_index != sim->seen_change) {
         if (status.change_index < sim->seen_change) mark(MARK_CHANGE_UNDONE);
         sim->seen_change = status.change_index;

@@ -233,7 +233,8 @@ void witness_said(const struct sim_node *from, struct slice body);              
 void witness_applied(const struct sim_node *sim, const struct raft_entry *entry); /* the first of its index */
 
 void judge_open(void);
-void judge_node(struct sim_node *sim); /* after each of its turns */
+void judge_node(struct sim_node *sim);    /* after each of its turns */
+void judge_applied(struct sim_node *sim); /* before its answers leave: it may die later in the turn */
 void judge_told(uint64_t number, const struct call *call, uint64_t acked_before);
 void judge_promise(uint64_t lease, uint64_t until_ms);
 void judge_query(const struct call *call); /* compared when the judge is in the same state */

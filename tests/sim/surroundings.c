@@ -177,6 +177,7 @@ int mailbox_descriptor(const struct mailbox *mailbox)
 
 void mailbox_deliver(struct call *calls)
 {
+    if (sim_current->node && sim_current->node->raft) judge_applied(sim_current);
     for (struct call *next; calls; calls = next) {
         next = calls->next;
         clients_answer(calls);
