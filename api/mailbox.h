@@ -37,8 +37,9 @@ struct call {
     uint64_t revision; /* index of the entry that answered, or of the state that was read */
     uint64_t age_ms;   /* stale reads: since this node last knew itself up to date */
     /* the node's */
-    uint64_t index; /* of its entry, once proposed and known */
-    bool last_look; /* its wait is over: what is found now is the answer */
+    uint64_t index;         /* of its entry, once proposed and known */
+    bool last_look;         /* its wait is over: what is found now is the answer */
+    struct call_hold *hold; /* STREAM that is to hold something: coordd/held.h; NULL: none */
     /* the api's */
     struct api_loop *home;
     void *request;

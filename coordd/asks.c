@@ -297,7 +297,10 @@ static bool answer_one(struct node *node, struct ask *ask)
     case ASK_REMOTE:
         return answer_remote(node, ask);
     case ASK_SESSION:
-        if (node->office_term) lease_clock_renew(node->leases, node->session, ask->came_ms);
+        if (node->office_term && lease_clock_renew(node->leases, node->session, ask->came_ms))
+            node->session_until_ms = ask->came_ms + SESSION_TTL_MS;
+        if (!node->office_term && ask->lefts_ms[0])
+            node->session_until_ms = node->saved_ms + ask->lefts_ms[0];
         return true;
     case ASK_UNRESOLVED:
         for (size_t i = 0; node->office_term && i < ask->count; i++)

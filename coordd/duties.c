@@ -14,6 +14,7 @@ static void open_session(struct node *node)
     uint64_t again_ms = node->office_term ? SESSION_TTL_MS : 5 * node->settings.heartbeat_ms;
     if (node->session_asked_ms && node->now_ms - node->session_asked_ms < again_ms) return;
     if (!node->session_nonce) node->session_nonce = random_number();
+    if (!node->session_asked_ms) node->session_until_ms = node->now_ms + SESSION_TTL_MS;
     node->session_asked_ms = node->now_ms;
     struct lease_session_args args = {node->identity.node, node->session_nonce, SESSION_TTL_MS};
     if (node->office_term)
@@ -144,6 +145,7 @@ static void propose_digest(struct node *node)
 void duties_propose(struct node *node)
 {
     keep_session(node);
+    watches_session(node->watches, node->session_until_ms);
     propose_cancels(node);
     if (!node->office_term) return;
     step_expiry(node);

@@ -72,6 +72,7 @@ void intake_calls(struct node *node, struct call *calls)
     for (struct call *call = calls, *next; call; call = next) {
         next = call->next;
         node->view.batches += call == calls;
+        held_prepare(call);
         if (is_blocked(node, call))
             pending_refuse(node->pending, call, OUTCOME_STORAGE_FULL, NO_ROOM_DETAIL);
         else if (node->stopping)
@@ -117,23 +118,6 @@ void intake_hold(struct node *node)
 
 /* --- notices --- */
 
-/* Each argument of the undo is what the result calls so. */
-static void *undo_args(const struct operation *undo, struct call *call)
-{
-    char *args = arena_alloc(&call->arena, undo->args->size);
-    for (size_t i = 0; i < undo->args->field_count; i++) {
-        const struct field *to = &undo->args->fields[i], *from;
-        from = record_field(call->shape, slice_text(to->name));
-        CHECK(from && (from->type <= FIELD_BOOL) == (to->type <= FIELD_BOOL));
-        size_t size = to->type == FIELD_BOOL   ? sizeof(bool)
-                      : to->type < FIELD_BOOL  ? sizeof(uint64_t)
-                      : to->type < FIELD_TEXTS ? sizeof(struct slice)
-                                               : sizeof(struct list);
-        memcpy(args + to->offset, (const char *)call->result + from->offset, size);
-    }
-    return args;
-}
-
 /* A grant that nobody received is taken back, unless it hangs on a lease that the client named and may still
  * count on. */
 static void undo(struct node *node, struct call *call)
@@ -144,7 +128,7 @@ static void undo(struct node *node, struct call *call)
     bool own = record_number(call->operation->args, call->args, "lease") == 0;
     if (guard && guard->retry_key.size) return; /* who asks again is told of this grant */
     if (!undo || !own || !call->result || call->shape != call->operation->result) return;
-    proposals_add_own(node, undo, undo_args(undo, call));
+    proposals_add_own(node, undo, call_undo_args(call, undo));
 }
 
 static void stop(struct node *node)
@@ -155,6 +139,16 @@ static void stop(struct node *node)
     watches_stop(node->watches);
     pending_break(node->pending);
     node->stopping_ms = node->now_ms;
+}
+
+/* What streams held that have ended is given back. */
+static void give_back(struct node *node)
+{
+    for (struct held *held = watches_ended(node->watches), *next; held; held = next) {
+        next = held->next;
+        proposals_add_own(node, held->undo, held->undo_args);
+        held_free(held);
+    }
 }
 
 void intake_notices(struct node *node, struct notice *notices)
@@ -182,4 +176,5 @@ void intake_notices(struct node *node, struct notice *notices)
         }
         free(notice);
     }
+    give_back(node);
 }

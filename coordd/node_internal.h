@@ -263,6 +263,7 @@ struct node {
     struct catchup catchup;
 
     uint64_t session, session_nonce, session_asked_ms, session_renewed_ms, session_since_ms;
+    uint64_t session_until_ms; /* until then the leader keeps it, as far as this node has heard */
     uint64_t office_term;            /* 0: not in office */
     uint64_t leader_seen, term_seen; /* to notice a change */
     struct expiry expiry;

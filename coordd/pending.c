@@ -4,6 +4,7 @@
 #include "base/heap.h"
 #include "base/map.h"
 #include "base/memory.h"
+#include "coordd/held.h"
 
 struct wait {
     struct call *call; /* in whose arena this lies */
@@ -15,7 +16,7 @@ struct wait {
 struct pending {
     struct map by_number, by_index; /* struct wait, in the arena of its call */
     struct heap deadlines;
-    struct call *answered, **answered_end;
+    struct call *answered, **answered_end, *granted;
     struct unresolved *unresolved, **unresolved_end;
     const struct lease_clock *clock;
     uint64_t now_ms;
@@ -101,9 +102,26 @@ static bool known(const struct pending *pending, const struct lease_change *chan
 
 static void leave(struct pending *pending, struct call *call)
 {
+    if (call->hold && held_granted(call)) {
+        call->next = pending->granted;
+        pending->granted = call;
+        return;
+    }
     call->next = NULL;
     *pending->answered_end = call;
     pending->answered_end = &call->next;
+}
+
+struct call *pending_granted(struct pending *pending)
+{
+    struct call *granted = pending->granted;
+    pending->granted = NULL;
+    return granted;
+}
+
+bool pending_has_granted(const struct pending *pending)
+{
+    return pending->granted;
 }
 
 static void put_lefts(struct call *call, const uint64_t *lefts_ms)

@@ -62,6 +62,11 @@ struct unresolved {
 struct unresolved *pending_unresolved(struct pending *pending);
 void pending_resolve(struct pending *pending, struct unresolved *unresolved, const uint64_t *lefts_ms);
 
+/* Calls of streams that hold something (held.h), granted since the last call, as a chain: their streams can
+ * begin. */
+struct call *pending_granted(struct pending *pending);
+bool pending_has_granted(const struct pending *pending);
+
 /* The node stops: every wait is to be ended by a command (pending_next_cancel), and whoever is not granted
  * before that is told so. */
 void pending_break(struct pending *pending);

@@ -14,6 +14,8 @@ struct watches *watches_new(struct pending *pending, const struct lease_clock *l
     for (size_t i = 0; i < WATCHER_STATES; i++) link_open(&watches->states[i]);
     for (size_t i = 0; i < WATCH_SLOTS; i++) link_open(&watches->slots[i]);
     link_open(&watches->woken);
+    link_open(&watches->holders);
+    link_open(&watches->over);
     watches->parcels_end = &watches->parcels;
     watches->due_end = &watches->due;
     return watches;
@@ -21,6 +23,7 @@ struct watches *watches_new(struct pending *pending, const struct lease_clock *l
 
 static void free_watcher(struct watches *watches, struct watcher *watcher)
 {
+    hold_let_go(watches, watcher);
     link_remove(&watcher->of_state);
     link_remove(&watcher->of_topic);
     link_remove(&watcher->of_slot);
@@ -42,6 +45,10 @@ void watches_free(struct watches *watches)
         watches->parcels = parcel->next;
         parcel_free(parcel);
     }
+    for (struct held *held = watches_ended(watches), *next; held; held = next) {
+        next = held->next;
+        held_free(held);
+    }
     topics_free(&watches->topics);
     map_free(&watches->watchers);
     map_free(&watches->parked);
@@ -55,6 +62,7 @@ void watches_see(struct watches *watches, const struct watches_view *view)
 {
     watches->view = *view;
     polls_reached(watches);
+    holds_begin(watches);
 }
 
 /* --- watchers --- */
@@ -80,8 +88,8 @@ void watcher_end(struct watches *watches, struct watcher *watcher, struct chunk 
     free_watcher(watches, watcher);
 }
 
-static struct chunk *control(const char *type, uint64_t revision, bool resumable, const char *detail,
-                             enum stream_form form)
+struct chunk *watch_control(const char *type, uint64_t revision, bool resumable, const char *detail,
+                            enum stream_form form)
 {
     struct buffer text = {0};
     stream_control(type, revision, resumable, slice_text(detail), form, &text);
@@ -92,10 +100,11 @@ static struct chunk *control(const char *type, uint64_t revision, bool resumable
 
 void watcher_reset(struct watches *watches, struct watcher *watcher, uint64_t floor)
 {
-    struct chunk *chunk = control("reset", floor, false,
-                                  "the history that was still to be sent is trimmed: read the present state "
-                                  "anew (initial=true) and watch on from there",
-                                  watcher->form);
+    struct chunk *chunk =
+        watch_control("reset", floor, false,
+                      "the history that was still to be sent is trimmed: read the present state "
+                      "anew (initial=true) and watch on from there",
+                      watcher->form);
     watches->resets++;
     watcher_end(watches, watcher, chunk);
     chunk_release(chunk);
@@ -108,7 +117,7 @@ static void send_bookmark(struct watches *watches, struct watcher *watcher, uint
         chunk_release(*place);
         *place = NULL;
     }
-    if (!*place) *place = control("bookmark", revision, true, "", watcher->form);
+    if (!*place) *place = watch_control("bookmark", revision, true, "", watcher->form);
     watches->bookmarked[watcher->form] = revision;
     watcher->told = revision;
     send_chunk(watches, watcher, *place, false);
@@ -131,7 +140,7 @@ static void refuse(struct watches *watches, struct call *call, enum outcome outc
     pending_reply(watches->pending, call, &answer, watches->view.applied);
 }
 
-static void add(struct watches *watches, struct call *call, const struct watch_request *request)
+struct watcher *watcher_new(struct watches *watches, struct call *call, const struct watch_request *request)
 {
     struct watcher *watcher = memory_new(sizeof *watcher);
     watcher->stream = call->stream;
@@ -147,6 +156,12 @@ static void add(struct watches *watches, struct call *call, const struct watch_r
     map_put(&watches->watchers, watcher->number, watcher);
     watches->state_counts[WATCHER_LIVE]++; /* as zeroed; it leaves at once when it has to catch up */
     watcher_enter(watches, watcher, WATCHER_LIVE);
+    return watcher;
+}
+
+static void add(struct watches *watches, struct call *call, const struct watch_request *request)
+{
+    struct watcher *watcher = watcher_new(watches, call, request);
     pending_reply(watches->pending, call, &(struct answer){.outcome = OUTCOME_OK}, watcher->seen);
     if (request->initial && !call->since_given) {
         watcher->initial = initial_new(&request->scopes[0], watches->view.applied);
@@ -254,6 +269,7 @@ void watches_turn(struct watches *watches)
     initial_step(watches);
     catchup_step(watches);
     polls_step(watches);
+    holds_step(watches);
     uint64_t now_ms = watches->view.now_ms;
     if (!watches->watchers.count || now_ms < watches->slot_ms) return;
     give_signs(watches);
@@ -278,22 +294,26 @@ void watches_post(struct watches *watches)
 uint64_t watches_next_ms(const struct watches *watches)
 {
     bool busy = catchup_has_work(watches) || watches->state_counts[WATCHER_INITIAL] ||
-                !link_is_empty(&watches->woken) || watches->due;
+                !link_is_empty(&watches->woken) || watches->due || !link_is_empty(&watches->over) ||
+                watches->ended || pending_has_granted(watches->pending);
     if (busy) return 0;
     uint64_t until_ms = watches->watchers.count ? watches->slot_ms : UINT64_MAX;
+    if (!link_is_empty(&watches->holders) && watches->session_until_ms < until_ms)
+        until_ms = watches->session_until_ms;
     const struct timer *first = heap_first(&watches->deadlines);
     return first && first->at_ms < until_ms ? first->at_ms : until_ms;
 }
 
 void watches_stop(struct watches *watches)
 {
+    watches->stopped = true;
     polls_stop(watches);
     struct chunk *ends[STREAM_FORMS];
     for (size_t i = 0; i < STREAM_FORMS; i++)
-        ends[i] = control("end", watches->view.applied, false,
-                          "the node is shutting down: watch on at another one, since the last revision "
-                          "that you have",
-                          (enum stream_form)i);
+        ends[i] = watch_control("end", watches->view.applied, false,
+                                "the node is shutting down: watch on at another one, since the last revision "
+                                "that you have",
+                                (enum stream_form)i);
     for (size_t i = 0; i < WATCHER_STATES; i++)
         while (!link_is_empty(&watches->states[i])) {
             struct watcher *watcher = CONTAINER_OF(watches->states[i].next, struct watcher, of_state);

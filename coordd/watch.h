@@ -15,6 +15,7 @@
 
 #include "coord/apply.h"
 #include "coord/event.h"
+#include "coordd/held.h"
 #include "coordd/pending.h"
 
 enum {
@@ -40,6 +41,12 @@ void watches_see(struct watches *watches, const struct watches_view *view);
 
 /* A STREAM call: answered through pending now or soon; after a success its stream is fed. */
 void watches_open(struct watches *watches, struct call *call);
+/* Until when the session of the node is known to live, on which hangs what streams hold: past it they end as
+ * lost. */
+void watches_session(struct watches *watches, uint64_t until_ms);
+/* What streams held that ended before it did, since the last call: a chain, for the caller to undo and free.
+ */
+struct held *watches_ended(struct watches *watches);
 /* A QUERY was run and answered in `apply`. True: nothing has changed since what the client has seen, or its
  * condition does not hold yet, and the call is kept until that is otherwise or its wait is over. False: it is
  * to be answered with `answer`, the one of `apply` or that nothing has changed. */

@@ -81,7 +81,7 @@ enum watcher_state {
 struct initial;
 
 struct watcher {
-    struct link of_state, of_topic, of_slot;
+    struct link of_state, of_topic, of_slot, of_holders;
     struct topic *topic;
     struct stream *stream;
     struct api_loop *home;
@@ -95,6 +95,8 @@ struct watcher {
     uint64_t sent_revision, matched_revision;
     size_t matched_last; /* of the events of matched_revision, the last one for it */
     struct initial *initial;
+    struct held *held; /* what it holds as long as it is open; NULL: nothing */
+    bool over;         /* that has ended */
 };
 
 /* The present state, told object by object (watch_initial.c). */
@@ -146,12 +148,20 @@ struct watches {
     struct link woken;
     struct call *due, **due_end;
     uint64_t resets;
+    struct link holders, over; /* watchers that hold something; those of them for which that has ended */
+    uint64_t session_until_ms;
+    struct held *ended;
+    bool stopped;
 };
 
 /* watch.c */
+struct watcher *watcher_new(struct watches *watches, struct call *call, const struct watch_request *request);
 void watcher_enter(struct watches *watches, struct watcher *watcher, enum watcher_state state);
 void watcher_end(struct watches *watches, struct watcher *watcher, struct chunk *last);
 void watcher_reset(struct watches *watches, struct watcher *watcher, uint64_t floor);
+/* What a stream says of itself, for send_chunk; with one reference. */
+struct chunk *watch_control(const char *type, uint64_t revision, bool resumable, const char *detail,
+                            enum stream_form form);
 bool watcher_has_room(const struct watcher *watcher);
 /* Everything up to `revision` has been sent. */
 void watcher_bookmark(struct watches *watches, struct watcher *watcher, uint64_t revision);
@@ -165,6 +175,13 @@ void send_revision(struct watches *watches, struct arena *arena, struct event *e
 /* watch_catchup.c */
 void catchup_step(struct watches *watches);
 bool catchup_has_work(const struct watches *watches);
+
+/* watch_hold.c */
+void holds_begin(struct watches *watches); /* streams whose first command was granted */
+void holds_step(struct watches *watches);  /* those that are lost, or over */
+bool hold_wants(const struct watcher *watcher, const struct event *event);
+void hold_seen(struct watches *watches, struct watcher *watcher, const struct event *event);
+void hold_let_go(struct watches *watches, struct watcher *watcher); /* it is about to be freed */
 
 /* watch_initial.c */
 struct initial *initial_new(const struct watch_scope *scope, uint64_t revision);

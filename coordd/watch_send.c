@@ -71,7 +71,7 @@ static void mark_last(const struct sending *sending, size_t at)
         struct link *head = &shown->topics[i]->watchers;
         for (struct link *link = head->next; link != head; link = link->next) {
             struct watcher *watcher = watcher_of(link);
-            if (!concerns(sending, watcher, revision)) continue;
+            if (!concerns(sending, watcher, revision) || !hold_wants(watcher, shown->event)) continue;
             watcher->matched_revision = revision;
             watcher->matched_last = at;
         }
@@ -107,6 +107,7 @@ static void send_to(struct sending *sending, struct watcher *watcher, size_t at)
     watcher->sent_revision = revision;
     if (!more) watcher->told = revision;
     send_chunk(sending->watches, watcher, chunk_of(sending, shown, watcher->form, more), false);
+    hold_seen(sending->watches, watcher, shown->event);
 }
 
 static void send_one(struct sending *sending, size_t at)
@@ -118,7 +119,8 @@ static void send_one(struct sending *sending, size_t at)
         if (!topic_wants(topic, shown->event->kind->name)) continue;
         for (struct link *link = topic->watchers.next; link != &topic->watchers; link = link->next) {
             struct watcher *watcher = watcher_of(link);
-            if (concerns(sending, watcher, shown->event->revision)) send_to(sending, watcher, at);
+            if (concerns(sending, watcher, shown->event->revision) && hold_wants(watcher, shown->event))
+                send_to(sending, watcher, at);
         }
     }
 }
