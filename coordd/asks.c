@@ -348,6 +348,12 @@ void asks_answer(struct node *node)
 
 /* --- giving up --- */
 
+void asks_gone(struct node *node, uint64_t number)
+{
+    for (struct ask *ask = node->asks.first; ask; ask = ask->next)
+        if (ask->kind == ASK_CALL && ask->call->number == number) ask->call->last_look = true;
+}
+
 /* A renewal is refused after a third of the shortest TTL: its holder must have time to act. */
 static uint64_t give_up_ms(struct node *node, struct ask *ask)
 {

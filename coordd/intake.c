@@ -151,15 +151,30 @@ static void give_back(struct node *node)
     }
 }
 
-void intake_notices(struct node *node, struct notice *notices)
+/* After the calls: a client may have gone as soon as it had come. */
+void intake_gone(struct node *node, struct notice *gone)
 {
+    for (struct notice *notice = gone, *next; notice; notice = next) {
+        next = notice->next;
+        pending_gone(node->pending, notice->number);
+        watches_gone(node->watches, notice->number);
+        asks_gone(node, notice->number);
+        free(notice);
+    }
+    give_back(node);
+}
+
+struct notice *intake_notices(struct node *node, struct notice *notices)
+{
+    struct notice *gone = NULL, **end = &gone;
     for (struct notice *notice = notices, *next; notice; notice = next) {
         next = notice->next;
         switch (notice->kind) {
         case NOTICE_GONE:
-            pending_gone(node->pending, notice->number);
-            watches_gone(node->watches, notice->number);
-            break;
+            notice->next = NULL;
+            *end = notice;
+            end = &notice->next;
+            continue;
         case NOTICE_CREDIT:
             watches_credit(node->watches, notice->number, notice->bytes);
             break;
@@ -177,4 +192,5 @@ void intake_notices(struct node *node, struct notice *notices)
         free(notice);
     }
     give_back(node);
+    return gone;
 }

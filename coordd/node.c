@@ -50,9 +50,10 @@ static void supply(struct node *node)
 
 static void step(struct node *node, struct mail mail, const struct peer_frame *frames)
 {
-    intake_notices(node, mail.notices);
+    struct notice *gone = intake_notices(node, mail.notices);
     if (node->save_blocked) { /* frames are lost: whoever sent them sends again */
         intake_calls(node, mail.calls);
+        intake_gone(node, gone);
         return;
     }
     catchup_switch(node);
@@ -60,6 +61,7 @@ static void step(struct node *node, struct mail mail, const struct peer_frame *f
     raft_tick(node->raft, node->now_ms);
     office_follow(node);
     intake_calls(node, mail.calls);
+    intake_gone(node, gone);
     intake_hold(node);
     duties_propose(node);
     proposals_send(node);

@@ -137,6 +137,7 @@ void asks_session(struct node *node);
 void asks_begin(struct node *node);  /* before the output: rounds, and frames to the leader */
 void asks_answer(struct node *node); /* after apply: all that can be answered */
 void asks_begin_anew(struct node *node);
+void asks_gone(struct node *node, uint64_t number); /* the client of that call is gone: it is not to wait */
 void asks_refuse(struct node *node, enum outcome outcome, const char *detail, bool all);
 uint64_t asks_next_ms(const struct node *node);
 void asks_receive(struct node *node, uint64_t from, const struct wire_ask *wire);
@@ -285,7 +286,9 @@ struct node {
 
 /* intake.c */
 void intake_calls(struct node *node, struct call *calls);
-void intake_notices(struct node *node, struct notice *notices);
+/* Gives those back that say that a client is gone: they are for intake_gone, after the calls. */
+struct notice *intake_notices(struct node *node, struct notice *notices);
+void intake_gone(struct node *node, struct notice *gone);
 void intake_again(struct node *node, struct call *calls); /* reads that are to be run once more */
 void intake_refuse_all(struct node *node, enum outcome outcome, const char *detail);
 void intake_hold(struct node *node); /* refuses what has waited too long for a leader */

@@ -385,7 +385,8 @@ def fill(client, megabytes, key="big"):
 
 
 class Slowly:
-    """Reads a little from a stream all the time, so that it does not count as dead."""
+    """Reads a little from a stream all the time, so that it does not count as dead: enough at once for the kernel to
+    open its window again."""
 
     def __init__(self, stream):
         self.stream, self.stop = stream, threading.Event()
@@ -393,8 +394,8 @@ class Slowly:
         self.thread.start()
 
     def run(self):
-        while not self.stop.wait(0.2):
-            self.stream.raw += self.stream.socket.recv(2048)
+        while not self.stop.wait(0.1):
+            self.stream.raw += self.stream.socket.recv(32768)
 
     def __enter__(self):
         return self.stream
@@ -407,7 +408,7 @@ class Slowly:
 def test_a_slow_reader_catches_up(own_node, watch):
     node = own_node()
     with node.client() as client:
-        slow = watch("/v1/watch?prefix=/kv/", "ndjson", at=node, receive_buffer=8192)
+        slow = watch("/v1/watch?prefix=/kv/", "ndjson", at=node, receive_buffer=65536)
         slow.head()
         with Slowly(slow):
             revisions = []
@@ -421,7 +422,7 @@ def test_a_slow_reader_catches_up(own_node, watch):
 def test_a_reader_that_is_too_slow_gets_a_last_event(own_node, watch):
     node = own_node()
     with node.client() as client:
-        slow = watch("/v1/watch?prefix=/kv/", at=node, receive_buffer=8192)
+        slow = watch("/v1/watch?prefix=/kv/", at=node, receive_buffer=65536)
         slow.head()
         with Slowly(slow):
             fill(client, 90)
