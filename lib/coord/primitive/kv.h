@@ -115,6 +115,7 @@ void kv_tell_put(struct apply *apply, struct slice key, uint64_t before, uint64_
 void kv_tell_deleted(struct apply *apply, struct slice key, uint64_t before, uint64_t reason,
                      uint64_t extra_bytes);
 void kv_tell_guard(struct apply *apply, enum kv_event kind, struct slice prefix, struct slice lock);
+/* Values are not copied: they are until the next put or delete on the rows. */
 void kv_event_read(struct rows *rows, struct arena *arena, struct event *event);
 void kv_event_gone(struct apply *apply, const struct event *event);
 

@@ -1,5 +1,6 @@
 /* What keys tell the history. The rows of events hold only where to find the versions: the revision before,
- * which they keep alive. */
+ * which they keep alive. An entry may have deleted thousands of large values: an event that is read has none
+ * of them copied. */
 #include "coord/primitive/kv.h"
 
 #include "base/check.h"
@@ -138,20 +139,27 @@ void kv_tell_guard(struct apply *apply, enum kv_event kind, struct slice prefix,
 
 /* --- reading --- */
 
-static const void *prev_of(struct apply *apply, const struct kv_version *version)
+static struct prev *prev_of(struct apply *apply, const struct kv_version *version)
 {
     struct prev *prev = arena_alloc(apply->arena, sizeof *prev);
-    *prev = (struct prev){arena_copy(apply->arena, version->value), version->revision,
-                          version->create_revision, version->version, version->lease};
+    *prev = (struct prev){version->value, version->revision, version->create_revision, version->version,
+                          version->lease};
     return prev;
 }
 
-const void *kv_prev(struct apply *apply, struct slice key, uint64_t revision)
+static struct prev *find_prev(struct apply *apply, struct slice key, uint64_t revision)
 {
     struct kv_version version;
     if (!revision) return NULL;
     CHECK(kv_version_of(apply, key, revision, &version));
     return version.deleted ? NULL : prev_of(apply, &version);
+}
+
+const void *kv_prev(struct apply *apply, struct slice key, uint64_t revision)
+{
+    struct prev *prev = find_prev(apply, key, revision);
+    if (prev) prev->value = arena_copy(apply->arena, prev->value);
+    return prev;
 }
 
 static const void *read_put(struct apply *apply, struct slice key, uint64_t revision, const struct kept *kept)
@@ -160,12 +168,12 @@ static const void *read_put(struct apply *apply, struct slice key, uint64_t revi
     struct told_put *told = arena_alloc(apply->arena, sizeof *told);
     CHECK(kv_version_of(apply, key, revision, &version));
     *told = (struct told_put){.key = key,
-                              .value = arena_copy(apply->arena, version.value),
+                              .value = version.value,
                               .create_revision = version.create_revision,
                               .version = version.version,
                               .lease = version.lease,
                               .created = version.version == 1};
-    told->prev = kv_prev(apply, key, kept->before);
+    told->prev = find_prev(apply, key, kept->before);
     return told;
 }
 
@@ -177,7 +185,7 @@ static const void *read_deleted(struct apply *apply, struct slice key, uint64_t 
     struct told_deleted *told = arena_alloc(apply->arena, sizeof *told);
     *told = (struct told_deleted){.key = key, .reason = kept->reason};
     CHECK(kv_version_of(apply, key, revision, &version));
-    told->prev = version.version ? prev_of(apply, &version) : kv_prev(apply, key, kept->before);
+    told->prev = version.version ? prev_of(apply, &version) : find_prev(apply, key, kept->before);
     return told;
 }
 
