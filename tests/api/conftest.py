@@ -156,7 +156,7 @@ class Fake:
     """fake_node.c: the edge in front of a node that does as it is told."""
 
     def __init__(self, threads=1, connections=4096):
-        self.process = subprocess.Popen([os.environ["TEST_FAKE_NODE"], str(threads), str(connections)], bufsize=0,
+        self.process = subprocess.Popen([os.environ["TEST_FAKE_NODE"], str(threads), str(connections)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.lines = []
         self.reader = threading.Thread(target=self.read, daemon=True)
@@ -176,6 +176,7 @@ class Fake:
 
     def tell(self, line):
         self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
 
     def stop(self):
         self.tell("stop")
