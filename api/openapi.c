@@ -5,6 +5,7 @@
 #include "api/body.h"
 #include "api/openapi_schema.h"
 #include "api/problem.h"
+#include "api/query.h"
 
 #include <stdio.h>
 
@@ -41,6 +42,14 @@ static void parameters(struct json *json, const struct route *route)
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/consistency\"}"));
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/min_revision\"}"));
     }
+    if (query_takes_since(route->operation))
+        json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/since\"}"));
+    if (query_takes_wait(route->operation)) {
+        json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/wait\"}"));
+        json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/if_none_match\"}"));
+    }
+    if (route->operation->kind == OPERATION_STREAM && query_takes_since(route->operation))
+        json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/last_event_id\"}"));
     if (route->operation->kind == OPERATION_COMMAND) {
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/idempotency_key\"}"));
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/fence\"}"));
@@ -122,16 +131,30 @@ static void responses_content(struct json *json, const struct operation *operati
     json_close(json, '}');
 }
 
+/* Events of objects, and what the stream says of itself: bookmark, reset, end, lost. */
+static void stream_content(struct json *json)
+{
+    json_key(json, "content");
+    json_raw(json, SLICE("{\"text/event-stream\":{\"schema\":{\"type\":\"string\"}},"
+                         "\"application/x-ndjson\":{\"schema\":{\"$ref\":\"#/components/schemas/event\"}}}"));
+}
+
 static void responses(struct json *json, const struct operation *operation)
 {
     json_key(json, "responses");
     json_open(json, '{');
+    if (query_takes_wait(operation) || (operation->kind == OPERATION_QUERY && operation->watch)) {
+        json_key(json, "304");
+        json_raw(json, SLICE("{\"description\":\"nothing has changed, and the wait is over\"}"));
+    }
     json_key(json, "2XX");
     json_open(json, '{');
-    schema_text(json, "description", operation->result ? "done" : "done, nothing to say");
-    if (operation->result) {
-        responses_content(json, operation);
-    }
+    schema_text(json, "description",
+                operation->kind == OPERATION_STREAM ? "a stream of events, one after the other, without end"
+                : operation->result                 ? "done"
+                                                    : "done, nothing to say");
+    if (operation->kind == OPERATION_STREAM) stream_content(json);
+    if (operation->result) responses_content(json, operation);
     json_close(json, '}');
     json_key(json, "default");
     json_open(json, '{');
@@ -259,6 +282,18 @@ static void problem_schema(struct json *json)
     json_close(json, '}');
 }
 
+static void event_schema(struct json *json)
+{
+    json_key(json, "event");
+    json_raw(json,
+             SLICE("{\"type\":\"object\",\"required\":[\"revision\",\"more\",\"type\"],\"properties\":{"
+                   "\"revision\":{\"type\":\"integer\"},\"more\":{\"type\":\"boolean\",\"description\":"
+                   "\"further events of the same revision follow: go on since an earlier one\"},"
+                   "\"type\":{\"type\":\"string\"},\"path\":{\"description\":\"of the object; absent of what the "
+                   "stream says of itself\"},\"time\":{\"type\":\"string\",\"format\":\"date-time\"},"
+                   "\"data\":{},\"detail\":{\"type\":\"string\"}}}"));
+}
+
 static void components(struct json *json, const struct routes *routes)
 {
     struct records records = {.count = 0};
@@ -273,6 +308,7 @@ static void components(struct json *json, const struct routes *routes)
     json_open(json, '{');
     for (size_t i = 0; i < records.count; i++) schema_output_object(json, records.all[i]);
     problem_schema(json);
+    event_schema(json);
     json_close(json, '}');
     json_key(json, "parameters");
     json_raw(
@@ -283,6 +319,16 @@ static void components(struct json *json, const struct routes *routes)
               "\"min_revision\":{\"name\":\"min_revision\",\"in\":\"query\",\"schema\":{\"type\":"
               "\"integer\",\"minimum\":0,\"maximum\":9007199254740991},\"description\":"
               "\"not before this node has applied that revision\"},"
+              "\"since\":{\"name\":\"since\",\"in\":\"query\",\"schema\":{\"type\":\"integer\","
+              "\"minimum\":0,\"maximum\":9007199254740991},\"description\":"
+              "\"the revision that was seen last: what has changed after it\"},"
+              "\"wait\":{\"name\":\"wait\",\"in\":\"query\",\"schema\":{\"oneOf\":[{\"type\":\"string\"},"
+              "{\"type\":\"integer\",\"minimum\":0,\"maximum\":600000}],\"default\":0},\"description\":"
+              "\"how long for a change after since or If-None-Match; at most 10m; then 304\"},"
+              "\"if_none_match\":{\"name\":\"If-None-Match\",\"in\":\"header\",\"schema\":{\"type\":"
+              "\"string\"},\"description\":\"the ETag that was seen last, instead of since\"},"
+              "\"last_event_id\":{\"name\":\"Last-Event-ID\",\"in\":\"header\",\"schema\":{\"type\":"
+              "\"string\"},\"description\":\"the id of the last event, instead of since; wins over it\"},"
               "\"idempotency_key\":{\"name\":\"Idempotency-Key\",\"in\":\"header\",\"schema\":{\"type\":"
               "\"string\",\"minLength\":1,\"maxLength\":255},\"description\":"
               "\"done once; a repetition within 10 minutes is given the first answer\"},"

@@ -55,14 +55,14 @@ static bool set_wait(struct argument *argument, struct slice value, struct query
 }
 
 /* Objects can be waited for; streams that one GETs go on where they were. */
-static bool takes_since(const struct operation *operation)
+bool query_takes_since(const struct operation *operation)
 {
     return operation->kind == OPERATION_QUERY
                ? operation->object != NULL
                : operation->kind == OPERATION_STREAM && strcmp(operation->method, "GET") == 0;
 }
 
-static bool takes_wait(const struct operation *operation)
+bool query_takes_wait(const struct operation *operation)
 {
     return operation->kind == OPERATION_QUERY && operation->object &&
            !record_field(operation->args, SLICE("wait"));
@@ -87,9 +87,9 @@ bool query_parse(struct slice raw, const struct operation *operation, struct arg
             done = set_consistency(argument, value, &consistency_given, options);
         } else if (query && slice_is(name, "min_revision")) {
             done = set_revision(argument, "min_revision", value, &min_revision_given, &options->min_revision);
-        } else if (slice_is(name, "since") && takes_since(operation)) {
+        } else if (slice_is(name, "since") && query_takes_since(operation)) {
             done = set_revision(argument, "since", value, &options->since_given, &options->since);
-        } else if (slice_is(name, "wait") && takes_wait(operation)) {
+        } else if (slice_is(name, "wait") && query_takes_wait(operation)) {
             done = set_wait(argument, value, options);
         } else {
             const struct field *field = argument_field(argument, name);
@@ -116,7 +116,7 @@ bool query_seen(struct slice if_none_match, struct slice last_event_id, const st
     if (options->since_given && initial &&
         (argument->setting.given >> (initial - operation->args->fields) & 1))
         return argument_refuse(argument, SLICE("since"), "and initial exclude each other");
-    if (operation->kind == OPERATION_STREAM && takes_since(operation) && last_event_id.size) {
+    if (operation->kind == OPERATION_STREAM && query_takes_since(operation) && last_event_id.size) {
         /* a client that goes on repeats its first request, with the since of then */
         if (!revision_of(last_event_id, &options->since))
             return argument_refuse(argument, SLICE("Last-Event-ID"), "must be the id of an event");

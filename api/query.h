@@ -21,6 +21,9 @@ struct query_options {
  * passed over; an unknown or repeated name is refused. False: refused, see argument->problem. */
 bool query_parse(struct slice raw, const struct operation *operation, struct argument *argument,
                  struct query_options *options);
+bool query_takes_since(const struct operation *operation);
+bool query_takes_wait(const struct operation *operation);
+
 /* What a request says of what it has seen already, after query_parse: If-None-Match of a long
  * poll, Last-Event-ID of a stream that goes on. Empty: not given. False: refused. */
 bool query_seen(struct slice if_none_match, struct slice last_event_id, const struct operation *operation,
