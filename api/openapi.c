@@ -285,13 +285,14 @@ static void problem_schema(struct json *json)
 static void event_schema(struct json *json)
 {
     json_key(json, "event");
-    json_raw(json,
-             SLICE("{\"type\":\"object\",\"required\":[\"revision\",\"more\",\"type\"],\"properties\":{"
-                   "\"revision\":{\"type\":\"integer\"},\"more\":{\"type\":\"boolean\",\"description\":"
-                   "\"further events of the same revision follow: go on since an earlier one\"},"
-                   "\"type\":{\"type\":\"string\"},\"path\":{\"description\":\"of the object; absent of what the "
-                   "stream says of itself\"},\"time\":{\"type\":\"string\",\"format\":\"date-time\"},"
-                   "\"data\":{},\"detail\":{\"type\":\"string\"}}}"));
+    json_raw(
+        json,
+        SLICE("{\"type\":\"object\",\"required\":[\"revision\",\"more\",\"type\"],\"properties\":{"
+              "\"revision\":{\"type\":\"integer\"},\"more\":{\"type\":\"boolean\",\"description\":"
+              "\"further events of the same revision follow: go on since an earlier one\"},"
+              "\"type\":{\"type\":\"string\"},\"path\":{\"description\":\"of the object; absent of what the "
+              "stream says of itself\"},\"time\":{\"type\":\"string\",\"format\":\"date-time\"},"
+              "\"data\":{},\"detail\":{\"type\":\"string\"}}}"));
 }
 
 static void components(struct json *json, const struct routes *routes)
