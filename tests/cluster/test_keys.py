@@ -88,6 +88,28 @@ def test_while_leaders_hang_and_hand_over(cluster):
             cluster.ask(victim, "POST", "/v1/cluster/transfer", timeout_s=10)
 
 
+def test_the_keys_of_a_lease_go_together_after_a_failover(cluster):
+    leader = cluster.wait_leader()
+    first, second = cluster.followers()
+    status, _, made = cluster.ask(first, "POST", "/v1/leases?ttl=2s", timeout_s=30)
+    assert status == 201
+    for tail in "cab":
+        assert cluster.ask(second, "PUT", f"/v1/kv/hosts/{tail}?lease={made['lease']}", timeout_s=30, body="1")[0] == 201
+    cluster.kill9(leader)
+
+    def gone():
+        status, _, answer = cluster.ask(first, "GET", "/v1/kv?prefix=hosts/&count_only=true")
+        return status == 200 and answer["count"] == 0
+
+    until(gone, "they are gone", 60)
+    with Stream(cluster.ports[second], "/v1/watch?prefix=/kv/hosts/&since=0") as stream:
+        told = [stream.event() for _ in range(6)]
+    assert [event["type"] for event in told] == ["put"] * 3 + ["deleted"] * 3
+    assert [event["path"] for event in told[3:]] == [f"/kv/hosts/{tail}" for tail in "abc"]
+    assert {event["data"]["reason"] for event in told[3:]} == {"expired"}
+    assert len({event["revision"] for event in told[3:]}) == 1
+
+
 # --- the judge ---
 
 PUT_1 = Call("put", ("a",), 1, None, 0, 1, "written", 10)
