@@ -55,7 +55,7 @@ class Caller:
         self.ports = ports  # a function: node -> port
         self.connections = {}
 
-    def call(self, node, method, path, timeout_s=3.0, body=None):
+    def call(self, node, method, path, timeout_s=3.0, body=None, headers=None):
         port = self.ports().get(node)
         connection = self.connections.get(node)
         if connection is None or connection.port != port:
@@ -67,7 +67,7 @@ class Caller:
             self.connections[node] = connection
         connection.sock.settimeout(timeout_s)
         try:
-            connection.request(method, path, body=body if body is not None else b"" if method == "POST" else None)
+            connection.request(method, path, body=body if body is not None else b"" if method == "POST" else None, headers=headers or {})
             response = connection.getresponse()
             answer = json.loads(response.read())
         except BROKEN:
