@@ -119,6 +119,14 @@ def test_if_none_match(client, key):
     assert get(client, key)["value"] == "1"
 
 
+def test_if_match_anything(client, key):
+    assert put(client, key, b"1", status=412, headers={"If-Match": "*"})["revision"] is None
+    assert client.request("DELETE", f"/v1/kv/{key}", headers={"If-Match": "*"})[0] == 412
+    put(client, key, b"1")
+    put(client, key, b"2", status=200, headers={"If-Match": "*"})
+    assert client.request("DELETE", f"/v1/kv/{key}", headers={"If-Match": "*"})[2]["deleted"] is True
+
+
 def test_404_and_deleting_nothing(client, node, key):
     problem(client.request("GET", f"/v1/kv/{key}"), 404, "key_not_found")
     status, _, answer = client.request("DELETE", f"/v1/kv/{key}")

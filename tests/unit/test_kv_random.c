@@ -64,23 +64,26 @@ static uint64_t some_revision(const struct change *live)
 struct put {
     unsigned key;
     uint64_t lease, if_match;
-    bool ttl, if_none_match;
+    bool ttl, if_none_match, if_exists;
 };
 
 static enum outcome put_outcome(const struct put *put, const struct change *live)
 {
-    if ((put->ttl && put->lease) || (put->if_match && put->if_none_match)) return OUTCOME_SENSELESS;
+    if ((put->ttl && put->lease) || ((put->if_match || put->if_exists) && put->if_none_match))
+        return OUTCOME_SENSELESS;
     if (put->lease && lease_outcome(put->lease) != OUTCOME_OK) return lease_outcome(put->lease);
     if (is_guarded(put->key)) return OUTCOME_GUARDED;
     if (changed_now(put->key)) return OUTCOME_SENSELESS;
     if (put->if_match && (!live || live->index != put->if_match)) return OUTCOME_PRECONDITION_FAILED;
     if (put->if_none_match && live) return OUTCOME_PRECONDITION_FAILED;
+    if (put->if_exists && !live) return OUTCOME_PRECONDITION_FAILED;
     return live ? OUTCOME_OK : OUTCOME_CREATED;
 }
 
 static enum outcome put_key(struct apply *apply)
 {
-    struct put put = {.key = (unsigned)draw(KEYS), .ttl = !draw(5), .if_none_match = !draw(8)};
+    struct put put = {
+        .key = (unsigned)draw(KEYS), .ttl = !draw(5), .if_none_match = !draw(8), .if_exists = !draw(9)};
     struct args args = args_of("kv.put");
     const struct change *live = there(put.key, UINT64_MAX), *old = live;
     struct change change = {.kind = KV_PUT, .key = put.key, .random = draw(1000), .size = draw(60)};
@@ -93,6 +96,7 @@ static enum outcome put_key(struct apply *apply)
     if (put.lease) set_lease(&args, "lease", put.lease);
     if (put.if_match) set_number(&args, "if_match", put.if_match);
     if (put.if_none_match) set_true(&args, "if_none_match");
+    if (put.if_exists) set_true(&args, "if_exists");
     if (prev) set_true(&args, "prev");
     const struct answer *answer = run(apply, &args);
     enum outcome outcome = put_outcome(&put, live);

@@ -9,7 +9,7 @@
 struct put_args {
     struct slice key, value;
     uint64_t ttl_ms, lease, if_match;
-    bool if_none_match, prev;
+    bool if_none_match, prev, if_exists;
 };
 #define PUT(member) .offset = offsetof(struct put_args, member)
 static const struct field put_fields[] = {
@@ -51,6 +51,11 @@ static const struct field put_fields[] = {
      .name = "if_none_match",
      .about = "only while there is no such key (header If-None-Match: *)"},
     {.number = 7, .type = FIELD_BOOL, PUT(prev), .name = "prev", .about = "give back what was there before"},
+    {.number = 8,
+     .type = FIELD_BOOL,
+     PUT(if_exists),
+     .name = "if_exists",
+     .about = "only while there is such a key (header If-Match: *)"},
 };
 static const struct record put_record = RECORD("kv_put", put_args, put_fields);
 
@@ -94,8 +99,8 @@ static bool sensible(struct apply *apply, const struct put_args *args)
 {
     if (args->ttl_ms && args->lease)
         return refuse(apply, "a key lives as long as its lease: give either lease or ttl");
-    if (args->if_match && args->if_none_match)
-        return refuse(apply, "if_match needs the key to be there, if_none_match that it is not");
+    if ((args->if_match || args->if_exists) && args->if_none_match)
+        return refuse(apply, "if_match and if_exists need the key to be there, if_none_match that it is not");
     return true;
 }
 
@@ -105,11 +110,19 @@ static bool changed_already(struct apply *apply, const struct kv_version *newest
     return newest && newest->revision == apply->index;
 }
 
-static bool holds(struct apply *apply, struct slice key, uint64_t if_match, bool if_none_match,
+/* if_match 0: any revision will do. */
+static bool holds(struct apply *apply, struct slice key, uint64_t if_match, bool if_exists,
                   const struct kv_version *live)
 {
-    if ((!if_match || (live && live->revision == if_match)) && !(if_none_match && live)) return true;
+    if (live ? !if_match || live->revision == if_match : !if_match && !if_exists) return true;
     kv_refuse(apply, OUTCOME_PRECONDITION_FAILED, key, live);
+    return false;
+}
+
+static bool is_new(struct apply *apply, const struct put_args *args, const struct kv_version *live)
+{
+    if (!args->if_none_match || !live) return true;
+    kv_refuse(apply, OUTCOME_PRECONDITION_FAILED, args->key, live);
     return false;
 }
 
@@ -147,7 +160,8 @@ static void put(struct apply *apply, const void *arguments)
         refuse(apply, "duplicate key: a transaction changes a key once");
         return;
     }
-    if (!holds(apply, args->key, args->if_match, args->if_none_match, live) || !has_room(apply, args, live))
+    if (!holds(apply, args->key, args->if_match, args->if_exists, live) || !is_new(apply, args, live) ||
+        !has_room(apply, args, live))
         return;
     struct put_result *result = arena_alloc(apply->arena, sizeof *result);
     if (args->prev && live) result->prev = kv_prev(apply, args->key, live->revision);
@@ -167,7 +181,7 @@ static void put(struct apply *apply, const void *arguments)
 struct delete_args {
     struct slice key;
     uint64_t if_match;
-    bool prev;
+    bool prev, if_exists;
 };
 #define DELETE(member) .offset = offsetof(struct delete_args, member), .name = #member
 static const struct field delete_fields[] = {
@@ -184,6 +198,10 @@ static const struct field delete_fields[] = {
      .min = 1,
      .about = "only while that is the key's revision (header If-Match)"},
     {.number = 3, .type = FIELD_BOOL, DELETE(prev), .about = "give back what was there before"},
+    {.number = 4,
+     .type = FIELD_BOOL,
+     DELETE(if_exists),
+     .about = "412 when there is no such key (header If-Match: *)"},
 };
 static const struct record delete_record = RECORD("kv_delete", delete_args, delete_fields);
 
@@ -223,7 +241,7 @@ static void delete_one(struct apply *apply, const void *arguments)
         refuse(apply, "duplicate key: a transaction changes a key once");
         return;
     }
-    if (!holds(apply, args->key, args->if_match, false, live)) return;
+    if (!holds(apply, args->key, args->if_match, args->if_exists, live)) return;
     struct delete_result *result = arena_alloc(apply->arena, sizeof *result);
     *result = (struct delete_result){.key = args->key, .deleted = live, .revision = apply->index};
     if (args->prev && live) result->prev = kv_prev(apply, args->key, live->revision);
