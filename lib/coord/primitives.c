@@ -10,7 +10,7 @@
 #include "coord/wait.h"
 
 const struct primitive *const primitives[] = {
-    &wait_primitive,     &lease_primitive, &lock_primitive, &cluster_primitive,
-    &election_primitive, &kv_primitive,    &txn_primitive,  &watch_primitive,
-    NULL,
+    &wait_primitive,    &lease_primitive,    &lock_primitive,
+    &cluster_primitive, &election_primitive, &kv_primitive,
+    &txn_primitive,     &watch_primitive,    NULL,
 };
