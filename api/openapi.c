@@ -50,10 +50,26 @@ static void parameters(struct json *json, const struct route *route)
     }
     if (route->operation->kind == OPERATION_STREAM && query_takes_since(route->operation))
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/last_event_id\"}"));
+    if (record_field(args, SLICE("if_match")))
+        json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/if_match\"}"));
+    if (record_field(args, SLICE("if_none_match")))
+        json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/if_absent\"}"));
     if (route->operation->kind == OPERATION_COMMAND) {
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/idempotency_key\"}"));
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/fence\"}"));
     }
+    json_close(json, ']');
+}
+
+/* OpenAPI has no way to say that something may come as a parameter or in the body, but must come. */
+static void required(struct json *json, const struct route *route)
+{
+    const struct record *args = route->operation->args;
+    json_key(json, "x-required");
+    json_open(json, '[');
+    for (size_t i = 0; i < args->field_count; i++)
+        if (schema_is_input(route, &args->fields[i]) && (args->fields[i].flags & FIELD_REQUIRED))
+            json_text(json, slice_text(args->fields[i].name));
     json_close(json, ']');
 }
 
@@ -176,6 +192,7 @@ static void one_operation(struct json *json, const struct route *route)
     schema_text(json, "operationId", operation->name);
     if (operation->about) schema_text(json, "summary", operation->about);
     parameters(json, route);
+    required(json, route);
     request_body(json, route);
     responses(json, operation);
     json_close(json, '}');
@@ -295,6 +312,17 @@ static void event_schema(struct json *json)
               "\"data\":{},\"detail\":{\"type\":\"string\"}}}"));
 }
 
+/* NULL: there are no transactions. */
+static const struct primitive *const *in_transactions(const struct routes *routes)
+{
+    for (size_t i = 0; i < routes_count(routes); i++) {
+        const struct record *args = routes_at(routes, i)->operation->args;
+        for (size_t k = 0; k < args->field_count; k++)
+            if (args->fields[k].type == FIELD_OPERATIONS) return args->fields[k].among;
+    }
+    return NULL;
+}
+
 static void components(struct json *json, const struct routes *routes)
 {
     struct records records = {.count = 0};
@@ -308,6 +336,8 @@ static void components(struct json *json, const struct routes *routes)
     json_key(json, "schemas");
     json_open(json, '{');
     for (size_t i = 0; i < records.count; i++) schema_output_object(json, records.all[i]);
+    const struct primitive *const *among = in_transactions(routes);
+    if (among) schema_operations(json, among);
     problem_schema(json);
     event_schema(json);
     json_close(json, '}');
@@ -330,6 +360,10 @@ static void components(struct json *json, const struct routes *routes)
               "\"string\"},\"description\":\"the ETag that was seen last, instead of since\"},"
               "\"last_event_id\":{\"name\":\"Last-Event-ID\",\"in\":\"header\",\"schema\":{\"type\":"
               "\"string\"},\"description\":\"the id of the last event, instead of since; wins over it\"},"
+              "\"if_match\":{\"name\":\"If-Match\",\"in\":\"header\",\"schema\":{\"type\":"
+              "\"string\"},\"description\":\"only while that is the ETag\"},"
+              "\"if_absent\":{\"name\":\"If-None-Match\",\"in\":\"header\",\"schema\":{\"type\":"
+              "\"string\",\"enum\":[\"*\"]},\"description\":\"only while there is none\"},"
               "\"idempotency_key\":{\"name\":\"Idempotency-Key\",\"in\":\"header\",\"schema\":{\"type\":"
               "\"string\",\"minLength\":1,\"maxLength\":255},\"description\":"
               "\"done once; a repetition within 10 minutes is given the first answer\"},"

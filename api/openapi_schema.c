@@ -97,27 +97,6 @@ static void bytes_schema(struct json *json, const struct field *field)
     json_close(json, ']');
 }
 
-/* Any operation that clients may put into a transaction: "op" and its arguments. */
-static void operation_schema(struct json *json, const struct primitive *const *all)
-{
-    schema_text(json, "type", "object");
-    json_key(json, "required");
-    json_raw(json, SLICE("[\"op\"]"));
-    json_key(json, "properties");
-    json_open(json, '{');
-    json_key(json, "op");
-    json_open(json, '{');
-    json_key(json, "enum");
-    json_open(json, '[');
-    for (; *all; all++)
-        for (size_t i = 0; i < (*all)->operation_count; i++)
-            if (operation_in_txn(&(*all)->operations[i]))
-                json_text(json, slice_text((*all)->operations[i].name));
-    json_close(json, ']');
-    json_close(json, '}');
-    json_close(json, '}');
-}
-
 static void items_schema(struct json *json, const struct field *field, bool input)
 {
     schema_text(json, "type", "array");
@@ -125,7 +104,7 @@ static void items_schema(struct json *json, const struct field *field, bool inpu
     json_key(json, "items");
     json_open(json, '{');
     if (field->type == FIELD_OPERATIONS) {
-        operation_schema(json, field->among);
+        schema_ref(json, "schemas", "operation");
     } else if (field->type == FIELD_RESULTS) {
         json_raw(json, SLICE("\"type\":\"object\",\"required\":[\"op\",\"status\",\"code\",\"result\"],"
                              "\"properties\":{\"op\":{\"type\":\"string\"},\"status\":{\"type\":\"integer\"},"
@@ -268,24 +247,21 @@ void schema_about(struct json *json, const struct field *field)
     if (field->about) schema_text(json, "description", field->about);
 }
 
-/* What is required may come as a query parameter too, so at the top of a body nothing is. */
-static void required_members(struct json *json, const struct record *record)
+/* What is required may come as a query parameter too, so at the top of a body nothing is. `also`: one more.
+ */
+static void required_members(struct json *json, const struct record *record, const char *also)
 {
     json_key(json, "required");
     json_open(json, '[');
+    if (also) json_text(json, slice_text(also));
     for (size_t i = 0; i < record->field_count; i++)
         if (schema_is_input(NULL, &record->fields[i]) && (record->fields[i].flags & FIELD_REQUIRED))
             json_text(json, slice_text(record->fields[i].name));
     json_close(json, ']');
 }
 
-void schema_input_object(struct json *json, const struct record *record, const struct route *route)
+static void input_properties(struct json *json, const struct record *record, const struct route *route)
 {
-    schema_text(json, "type", "object");
-    schema_true(json, "additionalProperties", false);
-    if (!route) required_members(json, record);
-    json_key(json, "properties");
-    json_open(json, '{');
     for (size_t i = 0; i < record->field_count; i++) {
         const struct field *field = &record->fields[i];
         if (!schema_is_input(route, field)) continue;
@@ -295,7 +271,65 @@ void schema_input_object(struct json *json, const struct record *record, const s
         schema_about(json, field);
         json_close(json, '}');
     }
+}
+
+void schema_input_object(struct json *json, const struct record *record, const struct route *route)
+{
+    schema_text(json, "type", "object");
+    schema_true(json, "additionalProperties", false);
+    if (!route) required_members(json, record, NULL);
+    json_key(json, "properties");
+    json_open(json, '{');
+    input_properties(json, record, route);
     json_close(json, '}');
+}
+
+static void operation_name(const struct operation *operation, char *name, size_t size)
+{
+    snprintf(name, size, "op.%s", operation->name);
+}
+
+static void one_operation(struct json *json, const struct operation *operation)
+{
+    char name[64];
+    operation_name(operation, name, sizeof name);
+    json_key(json, name);
+    json_open(json, '{');
+    if (operation->about) schema_text(json, "description", operation->about);
+    schema_text(json, "type", "object");
+    schema_true(json, "additionalProperties", false);
+    required_members(json, operation->args, "op");
+    json_key(json, "properties");
+    json_open(json, '{');
+    json_key(json, "op");
+    json_open(json, '{');
+    schema_text(json, "const", operation->name);
+    json_close(json, '}');
+    input_properties(json, operation->args, NULL);
+    json_close(json, '}');
+    json_close(json, '}');
+}
+
+void schema_operations(struct json *json, const struct primitive *const *all)
+{
+    json_key(json, "operation");
+    json_open(json, '{');
+    json_key(json, "oneOf");
+    json_open(json, '[');
+    for (const struct primitive *const *one = all; *one; one++)
+        for (size_t i = 0; i < (*one)->operation_count; i++) {
+            char name[64];
+            if (!operation_in_txn(&(*one)->operations[i])) continue;
+            operation_name(&(*one)->operations[i], name, sizeof name);
+            json_open(json, '{');
+            schema_ref(json, "schemas", name);
+            json_close(json, '}');
+        }
+    json_close(json, ']');
+    json_close(json, '}');
+    for (; *all; all++)
+        for (size_t i = 0; i < (*all)->operation_count; i++)
+            if (operation_in_txn(&(*all)->operations[i])) one_operation(json, &(*all)->operations[i]);
 }
 
 void schema_output_reference(struct json *json, const struct record *record)

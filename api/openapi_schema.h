@@ -19,6 +19,8 @@ bool schema_is_input(const struct route *route, const struct field *field);
 void schema_input(struct json *json, const struct field *field);
 /* Without what stands in the route's path; route NULL: a nested object, whose required members are named. */
 void schema_input_object(struct json *json, const struct record *record, const struct route *route);
+/* Components: every operation that may stand in a transaction, and "operation", which is any of them. */
+void schema_operations(struct json *json, const struct primitive *const *all);
 void schema_output_reference(struct json *json, const struct record *record);
 /* The members of "required" and "properties" only. */
 void schema_output_properties(struct json *json, const struct record *record);
