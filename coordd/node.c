@@ -37,7 +37,7 @@ static void supply(struct node *node)
 {
     uint64_t to, first;
     while (raft_wants_entries(node->raft, &to, &first)) {
-        enum { ENTRIES = 1024, BYTES = 1024 * 1024 };
+        enum { ENTRIES = 1024, BYTES = APPEND_BYTES_MAX };
         struct raft_entry *entries = arena_alloc(&node->turn, ENTRIES * sizeof *entries);
         size_t count = 0, bytes = 0;
         while (count < ENTRIES && bytes < BYTES &&

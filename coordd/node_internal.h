@@ -15,8 +15,11 @@
 #include "coordd/wire.h"
 #include "storage/snapshot.h"
 
-#ifndef DIGEST_ENTRIES
-#define DIGEST_ENTRIES 1024 /* the simulator's lives are short: it says less */
+#ifndef DIGEST_ENTRIES /* the simulator's lives are short: it says less of each */
+#define DIGEST_ENTRIES 1024
+#define KEPT_ENTRIES                                                                                         \
+    1024 /* applied ones whose payloads stay in memory, for members that are a little behind */
+#define APPEND_BYTES_MAX (1024 * 1024) /* of entries in one message */
 #endif
 
 enum {
@@ -24,7 +27,6 @@ enum {
     PROPOSED_BYTES_MAX = 2 * 1024 * 1024,
     COMMIT_OPERATIONS = 8192,
     COMMIT_MS = 200,
-    KEPT_ENTRIES = 1024,
     DIGESTS_KEPT = 8,
     HELD_MAX = 65536 /* requests that wait for a leader */
 };

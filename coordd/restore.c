@@ -25,7 +25,7 @@ static void start_raft(struct node *node, struct raftlog_found *found, struct ar
                                      .seed = random_number(),
                                      .heartbeat_ms = node->settings.heartbeat_ms,
                                      .election_ms = node->settings.election_ms,
-                                     .batch_bytes_max = 1024 * 1024,
+                                     .batch_bytes_max = APPEND_BYTES_MAX,
                                      .inflight_max = 64};
     load_payloads(node, found, node->applied, arena);
     struct raft_restored restored = {.hard = found->hard,

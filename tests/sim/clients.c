@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HOLDS = 6, LEASES_KEPT = 3, PATIENCE_MS = 6000, OPERATOR = 0 };
+enum { HOLDS = 6, LEASES_KEPT = 3, PATIENCE_MS = 6000 };
 
 struct hold {
     char lock;
@@ -37,6 +37,8 @@ struct due { /* an answer on its way to its client */
 };
 
 static struct client clients[CLIENTS_MAX];
+static struct client storm; /* sends many at once, and takes what comes back */
+static uint64_t storm_at_ms;
 static struct heap answers;
 static bool stopped;
 static size_t succeeded;
@@ -52,6 +54,8 @@ void clients_open(void)
         clients[i].number = i;
         clients[i].next_ms = 500 + draw(2000);
     }
+    storm.number = CLIENTS_MAX;
+    storm_at_ms = world.faults.storm ? 3000 + draw(30000) : UINT64_MAX;
 }
 
 void clients_stop(void)
@@ -130,18 +134,31 @@ static void ask(struct client *client, struct call *call, uint64_t wait_ms, uint
     mailbox_submit((struct mailbox *)client->at, call);
 }
 
+static void burst(void)
+{
+    storm_at_ms = world.now_ms + 1000;
+    for (unsigned i = 0; i < world.faults.storm; i++) {
+        ask(&storm, make_call("lease.create", "ttl=3s"), 0, 3000);
+        if (!storm.at) return;
+        storm.call = NULL;
+    }
+    storm_at_ms = UINT64_MAX;
+}
+
 static void acquire(struct client *client)
 {
     static const char *const modes[] = {"", " mode=shared", " mode=semaphore limit=3 permits=2"};
-    char line[160], lease[40] = "";
+    char line[1400], lease[40] = "", meta[1100] = "";
     size_t which = draw(LEASES_KEPT);
     uint64_t ttl_ms = 700 + draw(6000), wait_ms = draw(2) ? 500 + draw(15000) : 0;
     if (client->leases[which] && draw(2))
         snprintf(lease, sizeof lease, " lease=L%llx", (unsigned long long)client->leases[which]);
     else
         snprintf(lease, sizeof lease, " ttl=%llums", (unsigned long long)ttl_ms);
-    snprintf(line, sizeof line, "name=%c%s%s wait=%llums%s", (char)('a' + draw(LOCKS)),
-             draw(3) ? "" : modes[draw(3)], lease, (unsigned long long)wait_ms, draw(8) ? "" : " delay=2s");
+    if (world.faults.fat) snprintf(meta, sizeof meta, " meta=%0*u", (int)world.faults.fat, client->number);
+    snprintf(line, sizeof line, "name=%c%s%s wait=%llums%s%s", (char)('a' + draw(LOCKS)),
+             draw(3) ? "" : modes[draw(3)], lease, (unsigned long long)wait_ms, draw(8) ? "" : " delay=2s",
+             meta);
     ask(client, make_call("lock.acquire", line), wait_ms, lease[1] == 't' ? ttl_ms : 0);
 }
 
@@ -206,6 +223,8 @@ static void operate(struct client *client)
     } else if (dice < 65) {
         snprintf(line, sizeof line, "to=%s", subject->name);
         ask(client, make_call("cluster.transfer", draw(2) ? line : ""), 0, 0);
+    } else if (!world.faults.changes) {
+        return;
     } else if (dice < 80 && (subject->present || world.lost_id)) {
         world.counts[FAULT_CHANGE]++;
         snprintf(line, sizeof line, "name=%s", subject->name);
@@ -243,7 +262,7 @@ static void act(struct client *client)
 {
     uint64_t dice = draw(100);
     client->next_ms = world.now_ms + draw(400);
-    if (client->number == OPERATOR && world.faults.changes && dice < 25)
+    if (client->number < world.faults.operators && dice < 25)
         operate(client);
     else if (draw(8) == 0)
         generated(client);
@@ -264,7 +283,7 @@ static void act(struct client *client)
 uint64_t clients_next_ms(void)
 {
     const struct timer *first = heap_first(&answers);
-    uint64_t next_ms = first ? first->at_ms : UINT64_MAX;
+    uint64_t next_ms = first && first->at_ms < storm_at_ms ? first->at_ms : storm_at_ms;
     for (size_t i = 0; i < world.client_count; i++) {
         uint64_t at_ms = clients[i].call ? clients[i].give_up_ms : stopped ? UINT64_MAX : clients[i].next_ms;
         if (at_ms < next_ms) next_ms = at_ms;
@@ -437,6 +456,7 @@ void clients_step(void)
         arrive(due);
         free(due);
     }
+    if (world.now_ms >= storm_at_ms) burst();
     for (size_t i = 0; i < world.client_count; i++) {
         struct client *client = &clients[i];
         if (client->call && world.now_ms >= client->give_up_ms) leave(client);

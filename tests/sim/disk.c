@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SECTOR = 512, DISK_BYTES = 1 << 30, ROT_BYTES_MIN = 4096, HUNG_MS = 10000 };
+enum { SECTOR = 512, DISK_BYTES = 1 << 30, DAMAGE_BYTES_MIN = 4096, HUNG_MS = 10000, SNAPSHOT_ROT = 300 };
 
 static struct sim_file *find(const char *path)
 {
@@ -122,6 +122,10 @@ int disk_read(int descriptor, uint64_t offset, void *data, size_t size)
     const struct sim_file *file = of(descriptor);
     if (offset + size > file->size) return -ENODATA;
     memcpy(data, file->data + offset, size);
+    if (size && world.faults.rot && strstr(file->path, ".snap") && chance(SNAPSHOT_ROT)) {
+        world.counts[FAULT_ROT]++;
+        ((uint8_t *)data)[draw(size)] ^= 1;
+    }
     return 0;
 }
 
@@ -250,8 +254,27 @@ void disk_wipe(struct sim_node *sim)
     for (size_t i = 0; i < FILES_MAX; i++) free_file(&sim->files[i]);
 }
 
+/* --- damage --- */
+
+static size_t held(const struct sim_file *file)
+{
+    size_t size = file->size;
+    while (size && !file->data[size - 1]) size--;
+    return size;
+}
+
+/* A write that went to the wrong place: sectors of the second half lie in the first, too. */
+static bool misdirect(struct sim_file *file, size_t size)
+{
+    size_t from = (size / 2 + draw(size / 2 - SECTOR)) / SECTOR * SECTOR,
+           to = draw(size / 2 / SECTOR) * SECTOR;
+    if (memcmp(file->data + to, file->data + from, SECTOR) == 0) return false;
+    memcpy(file->data + to, file->data + from, SECTOR);
+    return true;
+}
+
 /* In the first half of what a segment holds: damage at the very end cannot be told from a torn write. */
-bool disk_rot(struct sim_node *sim)
+bool disk_damage(struct sim_node *sim)
 {
     struct sim_file *logs[FILES_MAX];
     size_t count = 0;
@@ -259,9 +282,18 @@ bool disk_rot(struct sim_node *sim)
         if (sim->files[i].linked && strstr(sim->files[i].path, ".log")) logs[count++] = &sim->files[i];
     if (!count) return false;
     struct sim_file *file = logs[draw(count)];
-    size_t size = file->size;
-    while (size && !file->data[size - 1]) size--;
-    if (size < ROT_BYTES_MIN) return false;
-    file->data[draw(size / 2)] ^= (uint8_t)(1 << draw(8));
+    size_t size = held(file);
+    if (size < DAMAGE_BYTES_MIN || file->write_count) return false;
+    sim->misdirected = draw(2);
+    if (sim->misdirected && !misdirect(file, size)) return false;
+    if (!sim->misdirected) file->data[draw(size / 2)] ^= (uint8_t)(1 << draw(8));
+    memcpy(sim->damaged, file->path, sizeof sim->damaged);
     return true;
+}
+
+bool disk_is_damaged(const struct sim_node *sim)
+{
+    for (size_t i = 0; i < FILES_MAX; i++)
+        if (sim->files[i].linked && strcmp(sim->files[i].path, sim->damaged) == 0) return true;
+    return false;
 }

@@ -13,6 +13,8 @@
 
 #include <stdlib.h>
 
+enum { STORM = 500 /* leases that one entry ends */ };
+
 struct seen_entry {
     uint64_t term, digest;
     uint32_t chain;
@@ -67,10 +69,12 @@ void judge_promise(uint64_t lease, uint64_t until_ms)
 
 static void check_expiry(const struct apply *apply, const struct command *command)
 {
+    size_t ended = 0;
     if (command->operation != operation_lease_expire) return;
     for (const struct lease_change *change = apply->lease_changes; change; change = change->next) {
         if (change->ttl_ms) continue;
         mark(MARK_LEASE_EXPIRED);
+        if (++ended == STORM) mark(MARK_LEASE_STORM);
         uint64_t until_ms = (uint64_t)(uintptr_t)map_get(&judge.promises, change->lease);
         if (until_ms && world.now_ms < until_ms - 1)
             sim_fail("lease L%llx expired at entry %llu, %llu ms before what a client was promised",

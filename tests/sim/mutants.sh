@@ -17,7 +17,7 @@ for mutant in ${*:-$(grep -oE '^ \* +[0-9]+ ' lib/base/mutant.h | grep -oE '[0-9
     rest=$(find "$objects" -name '*.o')
     for file in $(grep -rlE "MUTANT\($mutant\)" --include='*.c' lib coordd storage); do
         object=$build/$(tr / - <<<"$file").o
-        cc -std=c11 -O2 -D_GNU_SOURCE -DDIGEST_ENTRIES=32 -DCOORDD_MUTANT="$mutant" -I. -Ilib -c "$file" -o "$object" || exit 1
+        cc -std=c11 -O2 -D_GNU_SOURCE -DDIGEST_ENTRIES=32 -DKEPT_ENTRIES=3 -DAPPEND_BYTES_MAX=600 -DCOORDD_MUTANT="$mutant" -I. -Ilib -c "$file" -o "$object" || exit 1
         changed+=("$object")
         rest=$(grep -v "/$file\.o$" <<<"$rest")
     done

@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-enum { GREET_MS = 500, LATENCY_MS = 4, DELAY_MS = 400 };
+enum { GREET_MS = 500 };
 
 /* A connection greets both ways. */
 enum greeting { NO_GREETING, GREETING, GREETING_BACK };
@@ -106,10 +106,10 @@ static void post_once(const struct sim_node *from, unsigned to, uint64_t to_id, 
                               .to_id = to_id,
                               .size = body.size};
     if (body.size) memcpy(packet->bytes, body.data, body.size);
-    uint64_t delay_ms = draw(LATENCY_MS);
+    uint64_t delay_ms = draw(world.faults.latency_ms);
     if (chance(world.faults.delayed)) {
         world.counts[FAULT_DELAYED]++;
-        delay_ms += draw(DELAY_MS);
+        delay_ms += draw(world.faults.delay_ms);
     }
     uint64_t at_ms = sim_local_ms(from) + delay_ms;
     if (at_ms < from->clogged_until_ms[to]) {

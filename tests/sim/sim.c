@@ -35,6 +35,7 @@ const char *const fault_names[FAULT_KINDS] = {"lost",
                                               "client left",
                                               "disk lost",
                                               "bit rot",
+                                              "misdirected write",
                                               "hung disk",
                                               "clogged link",
                                               "clocks beyond the bound"};
@@ -110,7 +111,7 @@ static void died(struct sim_node *sim, enum death how)
     clients_node_died(sim);
     witness_died(sim);
     sim->node = NULL; /* its memory is gone with the process: not given back here */
-    sim->up_at_ms = sim_local_ms(sim) + 20 + (world.calm ? draw(200) : draw(6000));
+    sim->up_at_ms = sim_local_ms(sim) + 20 + draw(world.calm ? 200 : world.faults.restart_ms);
     sim->lag_ms = 0;
     sim->eio = sim->seen_leader = false;
     network_forget(sim);
@@ -129,12 +130,17 @@ static void wipe(struct sim_node *sim)
     sim->seen_applied = sim->seen_term = sim->seen_base = sim->seen_change = 0;
 }
 
-/* A node whose log was damaged refuses to start; its machine comes back with an empty disk. */
+/* A node whose log was damaged refuses to start; its machine comes back with an empty disk. One whose disk
+ * failed just now may be lucky next time. */
 static void refused(struct sim_node *sim, const char *error)
 {
+    if (sim->eio && !sim->rotten) {
+        died(sim, DEATH_FATAL);
+        return;
+    }
     if (!sim->rotten) sim_fail("%s refused to start: %s", sim->name, error);
     sim_trace("%s refused to start: %s", sim->name, error);
-    mark(MARK_ROT_REFUSED);
+    mark(sim->misdirected ? MARK_MISDIRECTED_REFUSED : MARK_ROT_REFUSED);
     wipe(sim);
     sim->up_at_ms = world.now_ms + draw(2000);
 }
@@ -167,6 +173,9 @@ static void start(struct sim_node *sim)
             sim_current = NULL;
             return;
         }
+        if (sim->rotten && disk_is_damaged(sim)) sim_fail("%s starts although its log is damaged", sim->name);
+        if (sim->rotten) mark(MARK_DAMAGE_TRIMMED);
+        sim->rotten = false;
         if (sim->seen_applied) mark(MARK_RESTARTED);
         sim->seen_applied = sim->node->applied < sim->seen_applied ? sim->node->applied : sim->seen_applied;
         sim->run_at_ms = sim->busy_until_ms = sim_local_ms(sim);
@@ -193,6 +202,8 @@ static void turn(struct sim_node *sim)
     }
     sim_current = NULL;
 }
+
+static void hunt(struct sim_node *leader);
 
 static uint64_t runs_at_ms(const struct sim_node *sim)
 {
@@ -221,6 +232,8 @@ static void nodes_step(void)
         if (!sim->present && sim->id && world.now_ms >= sim->up_at_ms) switch_off(sim);
         if (sim->present && !sim->node && world.now_ms >= sim->up_at_ms) start(sim);
         if (sim->node && world.now_ms >= runs_at_ms(sim)) turn(sim);
+        if (sim->node && sim->seen_leader && sim->node->output.entry_count && chance(world.faults.hunt))
+            hunt(sim);
     }
 }
 
@@ -286,12 +299,26 @@ static void heal(void)
         for (unsigned m = 1; m <= NODES_MAX; m++) cut(n, m, false);
 }
 
-static bool rot(struct sim_node *sim)
+static bool damage(struct sim_node *sim)
 {
-    if (!disk_rot(sim)) return false;
-    world.counts[FAULT_ROT]++;
+    if (!disk_damage(sim)) return false;
+    world.counts[sim->misdirected ? FAULT_MISDIRECTED : FAULT_ROT]++;
+    sim_trace("-- %s is damaged", sim->damaged);
     sim->rotten = true;
     return true;
+}
+
+/* Gone, or damaged: then the node notices when it starts, or before, when it reads what is damaged. */
+static void lose_disk(struct sim_node *sim)
+{
+    bool damaged = world.faults.rot && damage(sim);
+    world.disk_lost = true; /* once in a life: its machine comes back with an empty disk */
+    world.lost_id = sim->id;
+    world.lost_number = sim->number;
+    world.counts[FAULT_DISK_LOST]++;
+    if (damaged && draw(2)) return;
+    if (sim->node) died(sim, DEATH_CRASH);
+    if (!damaged) wipe(sim);
 }
 
 static void clog_a_link(void)
@@ -310,6 +337,8 @@ static void fault(void)
     world.aimed = false;
     if (dice < 25 && !aimed) {
         heal();
+    } else if (dice >= 100 - faults->clog && faults->partitions && !aimed) {
+        clog_a_link();
     } else if ((dice < 45 || aimed) && faults->partitions) {
         partition();
     } else if (dice < 60 && faults->crashes && sim->node) {
@@ -325,19 +354,31 @@ static void fault(void)
         sim->full_until_ms = world.now_ms + draw(4000);
     } else if (dice < 82 && faults->changes && !world.disk_lost && sim->id && can_lose(sim) &&
                sim->number <= world.founders) {
-        world.disk_lost = true; /* once in a life: its machine comes back with an empty disk */
-        world.lost_id = sim->id;
-        world.lost_number = sim->number;
-        world.counts[FAULT_DISK_LOST]++;
-        if (sim->node) died(sim, DEATH_CRASH);
-        if (!faults->rot || !rot(sim)) wipe(sim);
+        lose_disk(sim);
     } else if (dice < 86 && faults->wall_jumps) {
         world.counts[FAULT_WALL]++;
         sim->wall_ms = draw(7200000);
-    } else if (dice >= 90 && faults->partitions) {
-        clog_a_link();
     }
     world.fault_at_ms = world.now_ms + 200 + draw(faults->pace_ms);
+}
+
+/* A leader that has just appended is what the hard cases of Raft begin with: it ends, or is cut off from all
+ * but one. */
+static void hunt(struct sim_node *leader)
+{
+    unsigned count = (unsigned)world.node_count, spared = 1 + (unsigned)draw(count);
+    if (draw(3) == 0) {
+        world.counts[FAULT_CRASH]++;
+        died(leader, DEATH_CRASH);
+        return;
+    }
+    sim_trace("-- %s reaches only n%u", leader->name, spared);
+    world.counts[FAULT_PARTITION]++;
+    for (unsigned n = 1; n <= count; n++) {
+        if (n == leader->number || n == spared) continue;
+        cut(leader->number, n, true);
+        if (draw(2)) cut(n, leader->number, true);
+    }
 }
 
 static void calm_down(void)
@@ -347,6 +388,7 @@ static void calm_down(void)
     heal();
     for (size_t n = 1; n <= world.node_count; n++) {
         nodes[n].paused_until_ms = nodes[n].full_until_ms = 0;
+        if (nodes[n].node && nodes[n].rotten) died(&nodes[n], DEATH_CRASH);
         if (nodes[n].up_at_ms > world.now_ms + 500) nodes[n].up_at_ms = world.now_ms + 500;
     }
 }
@@ -412,6 +454,46 @@ static void live_on(void)
     judge_end();
 }
 
+/* What a seed has much of. */
+static void draw_swarm(struct faults *faults)
+{
+    if (draw(100) == 0) faults->storm = 2500;
+    switch (draw(8)) {
+    case 0: /* members come and go over a slow network */
+        faults->changes = faults->partitions = true;
+        faults->operators = 3;
+        faults->latency_ms = 10 + draw(150);
+        faults->pace_ms = 1500;
+        break;
+    case 1: /* elections */
+        faults->partitions = faults->crashes = true;
+        faults->pace_ms = 700;
+        faults->restart_ms = 400;
+        faults->clog = 30;
+        faults->delayed = 1500;
+        faults->delay_ms = 4000;
+        faults->operators = 2;
+        break;
+    case 4: /* logs that grow fast and apart */
+        faults->fat = 1000;
+        faults->partitions = true;
+        faults->log_keep_bytes = 0;
+        faults->pace_ms = 1500;
+        break;
+    case 2: /* disks */
+        faults->crash = 20 + (unsigned)draw(150);
+        faults->restart_ms = 300;
+        break;
+    case 3: /* leaders */
+        faults->hunt = 20 + (unsigned)draw(300);
+        faults->restart_ms = 600;
+        faults->pace_ms = 1500;
+        break;
+    default:
+        break;
+    }
+}
+
 static void draw_faults(void)
 {
     struct faults *faults = &world.faults;
@@ -432,12 +514,18 @@ static void draw_faults(void)
                               .rot = draw(2),
                               .wild_clocks = draw(16) == 0,
                               .log_keep_bytes = draw(3) * RAFTLOG_SEGMENT_BYTES_MIN,
-                              .pace_ms = draw(3) ? 4000 : 700};
+                              .pace_ms = draw(3) ? 4000 : 700,
+                              .latency_ms = 4,
+                              .delay_ms = 400,
+                              .restart_ms = 6000,
+                              .operators = 1,
+                              .clog = 10};
+    draw_swarm(faults);
 }
 
 static void live(uint64_t seed)
 {
-    static const size_t sizes[] = {3, 3, 3, 5, 5, 1, 4, 7};
+    static const size_t sizes[] = {3, 3, 2, 5, 5, 1, 4, 7};
     world.seed = seed;
     world.random = seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
     for (int i = 0; i < 8; i++) draw(2);
@@ -528,7 +616,7 @@ static bool every_mark_seen(const struct totals *totals)
 {
     bool all = true;
     for (size_t i = 0; i < MARK_COUNT; i++) {
-        if (totals->marks[i] || i == MARK_CHANGE_UNDONE || i == MARK_SNAPSHOT_DURING_CHANGE) continue;
+        if (totals->marks[i]) continue;
         fprintf(stderr, "never seen: %s\n", mark_names[i]);
         all = false;
     }

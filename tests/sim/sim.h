@@ -23,7 +23,15 @@ struct faults {                      /* of this seed; chances are in 10,000 */
     bool partitions, pauses, full_disks, crashes, changes, wall_jumps, drift, rot;
     bool wild_clocks; /* beyond the bound that the promise of leases rests on: only the rest must hold */
     uint64_t log_keep_bytes;
-    uint64_t pace_ms; /* at most between two of the faults that are not drawn at each step */
+    uint64_t pace_ms;    /* at most between two of the faults that are not drawn at each step */
+    uint64_t latency_ms; /* of a packet, at most */
+    uint64_t delay_ms;   /* of a delayed one, at most on top */
+    uint64_t restart_ms; /* after a crash, at most */
+    unsigned operators;  /* of the clients, how many change the members and move leadership */
+    unsigned hunt;       /* at each turn of a leader that appends: something befalls it just then */
+    unsigned storm;      /* leases that begin, and end, all at once; 0: none */
+    unsigned fat;        /* bytes of meta that an acquire carries */
+    unsigned clog;       /* of 100 */
 };
 
 struct world {
@@ -66,6 +74,7 @@ enum fault_kind {
     FAULT_LEFT,
     FAULT_DISK_LOST,
     FAULT_ROT,
+    FAULT_MISDIRECTED,
     FAULT_HUNG,
     FAULT_CLOGGED,
     FAULT_WILD_CLOCKS,
@@ -73,8 +82,7 @@ enum fault_kind {
 };
 extern const char *const fault_names[FAULT_KINDS];
 
-/* --- marks: situations that a campaign must have seen. CHANGE_UNDONE and SNAPSHOT_DURING_CHANGE are counted
- * but not demanded: they come up about once in thousands of lives. --- */
+/* --- marks: situations that a campaign must have seen --- */
 
 #define MARKS(X)                                                                                             \
     X(LEADER_CHANGED)                                                                                        \
@@ -92,6 +100,7 @@ extern const char *const fault_names[FAULT_KINDS];
     X(NODE_JOINED)                                                                                           \
     X(TRANSFER_DONE)                                                                                         \
     X(LEASE_EXPIRED)                                                                                         \
+    X(LEASE_STORM)                                                                                           \
     X(EXPIRY_ABORTED)                                                                                        \
     X(RENEWED_ON_FOLLOWER)                                                                                   \
     X(RENEWAL_REFUSED)                                                                                       \
@@ -116,6 +125,9 @@ extern const char *const fault_names[FAULT_KINDS];
     X(PULSE_DONE)                                                                                            \
     X(CHANGE_UNDONE)                                                                                         \
     X(ROT_REFUSED)                                                                                           \
+    X(MISDIRECTED_REFUSED)                                                                                   \
+    X(DAMAGE_TRIMMED)                                                                                        \
+    X(SNAPSHOT_ROT_NOTICED)                                                                                  \
     X(DISK_HUNG)                                                                                             \
     X(LINK_CLOGGED)                                                                                          \
     X(GENERATED_GRANTED)                                                                                     \
@@ -160,7 +172,8 @@ struct sim_node {
     bool present; /* it is to run: restarted when it ends */
     bool joins;   /* it was not there at the founding */
     bool lost_disk;
-    bool rotten;                           /* a bit of its log was flipped */
+    bool rotten, misdirected;              /* its log was damaged: by a flipped bit, by a stray write */
+    char damaged[96];                      /* that file */
     struct node *node;                     /* NULL: down */
     uint64_t id, up_at_ms;                 /* restart then */
     uint64_t offset_ms, rate_ppm, wall_ms; /* its clocks */
@@ -204,7 +217,8 @@ uint64_t network_next_ms(void);
 void network_forget(struct sim_node *sim);
 void disk_crash(struct sim_node *sim);
 void disk_wipe(struct sim_node *sim);
-bool disk_rot(struct sim_node *sim); /* flips a bit that was flushed long ago; false: there is none */
+bool disk_damage(struct sim_node *sim);           /* of what was flushed long ago; false: there is none */
+bool disk_is_damaged(const struct sim_node *sim); /* the file is still there */
 void store_crash(struct sim_node *sim);
 void store_wipe(struct sim_node *sim);
 void mailbox_crash(struct sim_node *sim);

@@ -83,6 +83,7 @@ void log_pairs(enum log_level level, const char *fact, const struct log_pair *pa
     size_t size = (size_t)snprintf(text, sizeof text, "%s: %s", sim_current ? sim_current->name : "?", fact);
     (void)level;
     if (strncmp(fact, "refused to start: the cluster exists", 36) == 0) mark(MARK_DISK_LOST_REFUSED);
+    if (strncmp(fact, "the snapshot cannot be read back", 32) == 0) mark(MARK_SNAPSHOT_ROT_NOTICED);
     if (strcmp(fact, "founding the cluster") == 0) mark(MARK_CLUSTER_FOUNDED);
     if (strncmp(fact, "a learner has caught up", 23) == 0) mark(MARK_LEARNER_PROMOTED);
     if (strcmp(fact, "changing the members") == 0 && strcmp(pairs[1].value, "cluster.add") == 0)

@@ -31,7 +31,8 @@ struct peer_view {
 struct watched {
     /* what is on the node's disk */
     uint64_t base, last, term, vote, config_index;
-    uint32_t *chains; /* by index - 1 */
+    uint64_t installed; /* the index of the newest snapshot that it took */
+    uint32_t *chains;   /* by index - 1 */
     size_t capacity;
     bool cut_short; /* it ended in the middle of a turn: the disk may have lost, or gained, what was under way
                      */
@@ -92,6 +93,16 @@ static void set_flag(struct map *map, uint64_t key)
 
 /* --- entries --- */
 
+/* Of an entry that was applied at once the payload is gone; then the node itself is to be believed. */
+static bool is_config(const struct raft *raft, uint64_t index)
+{
+    const struct raft_entry *kept = raft_entry_at(raft, index);
+    bool placed = false;
+    for (size_t i = 0; i < raft->configs.count; i++)
+        placed |= ((const struct placed_config *)strip_at(&raft->configs, i))->index == index;
+    return kept ? kept->kind == RAFT_CONFIG : placed;
+}
+
 static const struct known_entry *note_entry(const struct sim_node *sim, const struct raft *raft,
                                             uint64_t index)
 {
@@ -105,9 +116,8 @@ static const struct known_entry *note_entry(const struct sim_node *sim, const st
             sim_fail("%s has another entry %llu of term %llu than a node before", sim->name,
                      (unsigned long long)index, (unsigned long long)term);
     }
-    const struct raft_entry *kept = raft_entry_at(raft, index);
     struct known_entry *entry = memory_new(sizeof *entry);
-    *entry = (struct known_entry){place->entries, term, chain, kept && kept->kind == RAFT_CONFIG};
+    *entry = (struct known_entry){place->entries, term, chain, is_config(raft, index)};
     return place->entries = entry;
 }
 
@@ -201,7 +211,10 @@ static void heard_round(const struct sim_node *from, const struct raft_message *
 void witness_said(const struct sim_node *from, struct slice body)
 {
     struct raft_message message;
+    const struct raft *raft = from->node ? from->node->raft : NULL;
     if (!take_head(body, &message)) return;
+    if (raft && raft->role == RAFT_CANDIDATE)
+        set_flag(&seen.stood, raft->hard.term); /* if it ends just now */
     if (message.kind == RAFT_VOTE_REPLY && !message.reject) heard_vote(from, &message);
     if (message.kind == RAFT_VOTE) heard_stand(from, &message);
     if (message.kind == RAFT_APPEND_REPLY) heard_round(from, &message);
@@ -276,6 +289,7 @@ static void keep_output(struct sim_node *sim, const struct raft *raft)
     struct watched *watch = watched_by(sim);
     const struct raft_output *output = &sim->node->output;
     uint64_t first = raft->durable - output->entry_count + 1;
+    if (raft->log.base_index > watch->last) watch->installed = raft->log.base_index;
     if (raft->log.base_index > watch->last || first > watch->last + 1) take_over_log(sim, raft);
     watch->base = raft->log.base_index > watch->base ? raft->log.base_index : watch->base;
     if (output->save_hard) {
@@ -319,7 +333,7 @@ static void check_config(const struct sim_node *sim, const struct raft *raft)
                  (unsigned long long)placed->index, (unsigned long long)index);
     size_t at = seen.config_count;
     if (!at && !sim->joins) seen.configs[seen.config_count++].hash = hash_of(&first->config);
-    if (!at || !watch->base) return;
+    if (!at || !watch->base || watch->base != watch->installed) return;
     while (at > 1 && seen.configs[at - 1].index > watch->base) at--;
     if (first->index <= watch->base && hash_of(&first->config) != seen.configs[at - 1].hash)
         sim_fail("%s has another configuration at entry %llu", sim->name, (unsigned long long)watch->base);
@@ -355,6 +369,14 @@ static bool has_committed(unsigned number, uint64_t index)
     return watched[number].base >= index || kept_chain(&watched[number], index) == place_of(index)->committed;
 }
 
+/* Of the committed entry at index. */
+static uint64_t term_of(uint64_t index)
+{
+    const struct known_entry *entry = place_of(index)->entries;
+    while (entry && entry->chain != place_of(index)->committed) entry = entry->next;
+    return entry ? entry->term : UINT64_MAX;
+}
+
 static void check_elected(const struct sim_node *sim, const struct raft *raft)
 {
     struct watched *watch = watched_by(sim);
@@ -362,7 +384,8 @@ static void check_elected(const struct sim_node *sim, const struct raft *raft)
     elected = sim->id;
     if (!quorum(raft_config_now(raft), voted_for, term))
         sim_fail("%s leads in term %llu without the votes of a quorum", sim->name, (unsigned long long)term);
-    if (known > watch->base && kept_chain(watch, known) != place_of(known)->committed && !watch->blocked)
+    if (known > watch->base && term_of(known) < term && !watch->blocked &&
+        kept_chain(watch, known) != place_of(known)->committed)
         sim_fail("%s leads in term %llu without the committed entry %llu", sim->name,
                  (unsigned long long)term, (unsigned long long)known);
     memset(watch->peers, 0, sizeof watch->peers);
@@ -488,17 +511,22 @@ void witness_turn(struct sim_node *sim)
     watch->now_ms = raft->now_ms;
 }
 
-/* The turn in which it ended may have replaced entries. */
+/* What the turn in which it ended had saved may have been spoken of. What was still to be saved may have
+ * replaced entries. */
 void witness_died(struct sim_node *sim)
 {
     struct watched *watch = watched_by(sim);
     const struct raft *raft = sim->node ? sim->node->raft : NULL;
+    bool saved = raft && watch->running && !raft->saving && !sim->node->save_blocked;
+    if (saved) keep_output(sim, raft);
     watch->running = false;
     watch->cut_short = true;
     watch->lead_term = 0;
-    if (!raft || !sim->node->output.truncates) return;
-    uint64_t first = raft->written - sim->node->output.entry_count + 1;
-    if (first <= watch->last) watch->last = first - 1;
+    if (!raft || saved) return;
+    if (watch->last > entries_last(&raft->log)) watch->last = entries_last(&raft->log);
+    for (uint64_t index = raft->log.base_index + 1; index <= watch->last; index++)
+        if (kept_chain(watch, index) && kept_chain(watch, index) != entries_chain_at(&raft->log, index))
+            watch->last = index - 1;
 }
 
 void witness_wiped(struct sim_node *sim)
