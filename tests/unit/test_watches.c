@@ -102,6 +102,22 @@ static void watch_thing(struct arena *arena, const void *arguments, struct watch
     request->initial = args->revision & 2;
 }
 
+/* Holds when the thing's number is at least that. */
+static void until(struct apply *apply, const void *arguments)
+{
+    const struct thing *args = arguments;
+    struct thing found = {0};
+    bool there = row_get(apply, thing_key(apply->arena, args->name), &thing_record, &found);
+    apply_answer(apply, there && found.number >= args->number ? OUTCOME_OK : OUTCOME_UNCHANGED, NULL, NULL);
+}
+
+static void watch_until(struct arena *arena, const void *arguments, struct watch_request *request)
+{
+    const struct thing *args = arguments;
+    watch_scope_add(request, arena, "/things/", args->name, false);
+    request->revision = args->revision;
+}
+
 static const struct operation operations[] = {
     {.code = 1,
      .name = "thing.get",
@@ -129,11 +145,17 @@ static const struct operation operations[] = {
      .args = &thing_record,
      .watch = watch_thing,
      .refusal = &watch_refused_record},
+    {.code = 4,
+     .name = "thing.until",
+     .kind = OPERATION_QUERY,
+     .args = &thing_record,
+     .apply = until,
+     .watch = watch_until},
 };
 static const struct primitive thing_primitive = {.name = "thing",
                                                  .code = 9,
                                                  .operations = operations,
-                                                 .operation_count = 3,
+                                                 .operation_count = 4,
                                                  .events = kinds,
                                                  .event_count = 2};
 const struct primitive *const primitives[] = {&thing_primitive, NULL};
@@ -427,6 +449,25 @@ static void a_revision_is_whole(void **state)
     buffer_free(&sse.text);
 }
 
+/* What is shared with one stream must not come to another before what that one was sent earlier. */
+static void what_comes_to_a_stream_keeps_its_order(void **state)
+{
+    struct world *world = *state;
+    struct stream live = {0}, late = {0};
+    for (unsigned i = 1; i <= 3; i++) one(world, "a", i);
+    one(world, "b", 4);
+    deliver(world);
+    open_since(world, &late, "a", 0);
+    open_now(world, &live, "", 0);
+    turn(world);
+    buffer_add_byte(&late.text, 0);
+    const char *text = (const char *)late.text.data, *last = strstr(text, "{\"revision\":4,");
+    assert_non_null(last);
+    assert_true(last > strstr(text, "{\"revision\":3,"));
+    buffer_free(&late.text);
+    buffer_free(&live.text);
+}
+
 /* --- catching up --- */
 
 static void from_a_revision_on(void **state)
@@ -661,7 +702,7 @@ static void the_present_state_while_it_changes(void **state)
              i < 1000 &&
              !strstr((const char *)stream.text.data ? (const char *)stream.text.data : "", "bookmark");
              i++) {
-            if (i < 20) change(world, &model);
+            for (unsigned more = i >= 20 ? 0 : rand() % 10 ? 1 : 150; more; more--) change(world, &model);
             watches_see(world->watches, &world->view);
             watches_turn(world->watches);
             deliver(world);
@@ -837,6 +878,58 @@ static void at_the_end_of_the_wait_the_newest_state_is_looked_at(void **state)
     assert_int_equal(call->outcome, OUTCOME_UNCHANGED);
 }
 
+static struct call *wait_until(struct world *world, const char *name, uint64_t number, uint64_t revision)
+{
+    struct call *call = ask(world, name, 0, 60000);
+    struct thing *args = call->args;
+    args->number = number;
+    args->revision = revision;
+    call->operation = &operations[3];
+    call->since_given = false;
+    return call;
+}
+
+static void a_condition_is_looked_at_whenever_its_object_changes(void **state)
+{
+    struct world *world = *state;
+    struct call *call = wait_until(world, "a", 3, 0), *held = wait_until(world, "a", 1, 0);
+    assert_true(run(world, call));
+    one(world, "a", 1);
+    assert_false(run(world, held));
+    for (unsigned i = 0; i < 300; i++) {
+        one(world, "a", 2);
+        turn(world);
+        assert_int_equal(watches_counts(world->watches).kept, 1);
+    }
+    assert_true(watches_next_ms(world->watches) > world->view.now_ms);
+    one(world, "a", 3);
+    turn(world);
+    assert_int_equal(call->outcome, OUTCOME_OK);
+    assert_int_equal(watches_counts(world->watches).kept, 0);
+    assert_int_equal(delivered_count, 2);
+}
+
+static void a_condition_is_looked_at_when_its_revision_is_reached(void **state)
+{
+    struct world *world = *state;
+    one(world, "a", 5);
+    struct call *call = wait_until(world, "a", 9, 4);
+    assert_true(run(world, call));
+    one(world, "b", 1);
+    turn(world);
+    struct rows *rows = world->rows; /* the thing changes, and nothing tells */
+    struct thing thing = {SLICE("a"), 9, 0};
+    apply_begin(&world->apply, rows, &world->arena, 2, 1, 1);
+    row_put(&world->apply, thing_key(&world->arena, thing.name), &thing_record, &thing);
+    one(world, "b", 1);
+    turn(world);
+    assert_int_equal(delivered_count, 0);
+    one(world, "b", 1);
+    turn(world);
+    assert_int_equal(delivered_count, 1);
+    assert_int_equal(call->outcome, OUTCOME_OK);
+}
+
 static void many_that_wait_are_answered_in_bounded_turns(void **state)
 {
     struct world *world = *state;
@@ -940,6 +1033,7 @@ int main(void)
         TEST(each_gets_what_it_watches),
         TEST(the_bytes_are_made_once_for_all),
         TEST(a_revision_is_whole),
+        TEST(what_comes_to_a_stream_keeps_its_order),
         TEST(from_a_revision_on),
         TEST(a_turn_reads_a_bounded_piece_of_the_history),
         TEST(too_old_a_revision_is_refused),
@@ -957,6 +1051,8 @@ int main(void)
         TEST(what_the_history_cannot_tell_is_answered),
         TEST(without_a_wait_or_a_change_nothing_is_new),
         TEST(at_the_end_of_the_wait_the_newest_state_is_looked_at),
+        TEST(a_condition_is_looked_at_whenever_its_object_changes),
+        TEST(a_condition_is_looked_at_when_its_revision_is_reached),
         TEST(many_that_wait_are_answered_in_bounded_turns),
         TEST(whoever_reads_however_slowly_gets_all_of_it_once),
     };
