@@ -106,6 +106,8 @@ struct node_view {
     uint64_t log_bytes, state_rows_dirty;
     uint64_t syncs, entries_saved, batches, snapshots; /* counters */
     uint64_t expired_leases, renewals, offices;        /* counters */
+    uint64_t watches, watches_behind, requests_kept;   /* gauges of this node's clients */
+    uint64_t watches_reset;                            /* counter */
     bool ready;                                        /* can serve linearizable requests */
     bool storage_full;
     uint64_t turn_ms; /* CLOCK_BOOTTIME of the newest turn's start; refreshed at least once a second */

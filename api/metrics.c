@@ -198,6 +198,11 @@ static void node_gauges(struct buffer *out, const struct node_view *view)
     one(out, "leases", "gauge", "Leases alive, as the leader counts them.", view->leases);
     one(out, "locks_held", "gauge", "Locks that are held.", view->locks_held);
     one(out, "waiters", "gauge", "Requests that wait in the state.", view->waiters);
+    one(out, "watches", "gauge", "Streams of events that this node feeds.", view->watches);
+    one(out, "watches_behind", "gauge", "Of those, streams that catch up from the history.",
+        view->watches_behind);
+    one(out, "requests_kept", "gauge", "Long polls and waits that are kept until something changes.",
+        view->requests_kept);
 }
 
 static void node_counters(struct buffer *out, const struct node_view *view)
@@ -209,6 +214,8 @@ static void node_counters(struct buffer *out, const struct node_view *view)
     one(out, "leases_expired_total", "counter", "Leases that ended because nobody renewed them.",
         view->expired_leases);
     one(out, "renewals_total", "counter", "Leases renewed.", view->renewals);
+    one(out, "watches_reset_total", "counter",
+        "Streams that ended because the history was trimmed past them.", view->watches_reset);
     one(out, "leaderships_total", "counter", "Times that this node became leader.", view->offices);
 }
 

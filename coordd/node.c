@@ -349,9 +349,19 @@ void node_see(struct node *node)
                                                       .now_ms = node->now_ms});
 }
 
+static void show_watches(const struct node *node, struct node_view *view)
+{
+    struct watches_counts counts = watches_counts(node->watches);
+    view->watches = counts.streams;
+    view->watches_behind = counts.streams - counts.live;
+    view->requests_kept = counts.kept;
+    view->watches_reset = counts.resets;
+}
+
 void node_show(struct node *node)
 {
     struct node_view *view = &node->view;
+    show_watches(node, view);
     node->status = raft_status(node->raft);
     const struct raft_status *status = &node->status;
     uint64_t heard_ago_ms = node->now_ms - status->heard_ms;
