@@ -100,6 +100,7 @@ static void bytes_schema(struct json *json, const struct field *field)
 static void items_schema(struct json *json, const struct field *field, bool input)
 {
     schema_text(json, "type", "array");
+    if (input && (field->flags & FIELD_REQUIRED)) schema_uint(json, "minItems", 1);
     if (input) schema_uint(json, "maxItems", field->max ? field->max : 1000);
     json_key(json, "items");
     json_open(json, '{');

@@ -1,6 +1,9 @@
 """The OpenAPI document is enough to drive every operation, and every reply has what it promises."""
 
+import base64
+import random
 import re
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -47,6 +50,8 @@ def check(document, schema, value, where):
     assert not kinds or names[type(value)] in kinds, f"{where}: {value!r} is not {kinds}"
     if "enum" in schema:
         assert value in schema["enum"], where
+    if "const" in schema:
+        assert value == schema["const"], where
     if schema.get("format") == "date-time" and value is not None:
         assert re.match(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", value), where
     if isinstance(value, dict):
@@ -63,103 +68,327 @@ def check(document, schema, value, where):
             check(document, schema["items"], item, f"{where}[{i}]")
 
 
-def test_the_document_lists_leases_and_locks(document):
-    assert document["openapi"] == "3.1.0"
-    names = {operation["operationId"] for _, _, operation in operations(document)}
-    assert names >= {"lease.create", "lease.renew", "lease.renew_many", "lease.get", "lease.list", "lease.revoke",
-                     "lock.acquire", "lock.renew", "lock.release", "lock.transfer", "lock.break", "lock.get",
-                     "lock.list", "lock.check"}
-    for _, path, operation in operations(document):
-        assert operation["summary"], operation["operationId"]
-        in_path = {p["name"] for p in operation["parameters"] if p.get("in") == "path"}
-        assert in_path == set(re.findall(r"{(\w+)}", path))
+# --- values from schemas ---
 
 
-def example(name, parameter):
-    """A value that the schema allows."""
-    schema = parameter["schema"]
-    if "enum" in schema:
-        return schema["enum"][0]
-    if "oneOf" in schema:
-        return "30s"
-    if schema.get("type") == "boolean":
-        return "true"
-    if schema.get("type") == "integer":
-        return str(schema["minimum"])
-    return name
+class Maker:
+    """Makes values that a schema allows. `known` gives those of some names."""
+
+    def __init__(self, document, seed, known):
+        self.document, self.random, self.known = document, random.Random(seed), known
+
+    def value(self, schema, name=None):
+        schema = resolve(self.document, schema)
+        if name in self.known and self.random.random() < 0.7:
+            return self.known[name]
+        if "const" in schema:
+            return schema["const"]
+        if "enum" in schema:
+            return self.random.choice(schema["enum"])
+        if "oneOf" in schema:
+            return self.value(self.random.choice(schema["oneOf"]))
+        kind = schema.get("type")
+        if kind == "object":
+            if "base64" in schema["properties"]:
+                return {"base64": base64.b64encode(self.random.randbytes(self.random.randrange(1, 9))).decode()}
+            return self.object(schema)
+        if kind == "array":
+            return [self.value(schema["items"]) for _ in range(self.random.randrange(schema.get("minItems", 0), min(3, schema["maxItems"]) + 1))]
+        if kind == "string":
+            return self.text(schema)
+        if kind == "boolean":
+            return self.random.random() < 0.5
+        if kind == "integer":
+            top = min(schema["maximum"], schema["minimum"] + self.random.choice((0, 1, 5, 1 << 53)))
+            return self.random.randrange(schema["minimum"], top + 1)
+        assert kind is None, schema
+        return self.random.choice([1, "x", [True], {"a": {"b": []}}])  # any JSON; null is the same as none
+
+    def object(self, schema):
+        wanted = set(schema.get("required", []))
+        return {name: self.value(part, name) for name, part in schema["properties"].items()
+                if name in wanted or self.random.random() < 0.4}
+
+    def text(self, schema):
+        pattern = schema.get("pattern")
+        if pattern == "^L[0-9a-f]+$":
+            return self.random.choice((self.known["lease"], "L1"))
+        if pattern:
+            assert pattern == "^[0-9]+(ms|s|m|h|d)?$", pattern
+            return "30s"
+        size = self.random.randrange(max(1, schema.get("minLength", 0)), min(schema.get("maxLength", 9), 9) + 1)
+        return "".join(self.random.choice("abcä/%+ &") for _ in range(size))
 
 
-def drive(client, document, method, path, operation, known, name):
-    """One call with every path parameter and the query parameters of `known`."""
-    query = []
-    for parameter in operation["parameters"]:
-        parameter = resolve(document, parameter)
-        value = known.get(parameter["name"])
-        if parameter["in"] == "path":
-            path = path.replace("{%s}" % parameter["name"], str(value or example(name, parameter)))
-        elif value is not None:
-            query.append(f"{parameter['name']}={value}")
-    client.send(method, path + ("?" + "&".join(query) if query else ""))
-    response = client.connection.getresponse()
-    if response.getheader("Content-Type") == "text/event-stream":  # has no end; what it says: test_watch.py
-        client.close()
-        return response.status, None
-    status, _, answer = read_response(response)
-    if status == 204:
-        assert "content" not in operation["responses"]["2XX"] and answer == ""
-    elif status < 300:
-        schema = operation["responses"]["2XX"]["content"]["application/json"]["schema"]
-        check(document, schema, answer, operation["operationId"])
-    else:
-        schema = operation["responses"]["default"]["content"]["application/problem+json"]["schema"]
-        check(document, schema, answer, operation["operationId"] + " problem")
-        assert resolve(document, {"$ref": "#/components/schemas/problem"})["x-codes"][answer["code"]] == status
-    return status, answer
+def in_query(value):
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ",".join(value) if all(isinstance(item, str) for item in value) else None
+    if isinstance(value, dict) and "base64" in value:
+        return base64.b64decode(value["base64"])
+    return value if isinstance(value, (str, int)) else None
 
 
-def test_every_operation_is_driven_from_the_document(client, document, name):
-    lease = client.request("POST", "/v1/leases")[2]["lease"]
-    token = client.request("POST", f"/v1/locks/{name}/acquire?lease={lease}")[2]["token"]
-    known = {"id": lease, "ids": lease, "lease": lease, "token": token, "name": name, "to": "nobody", "node": "n1",
-             "peer": "127.0.0.1:1", "candidate": "me", "value": "here", "lock": name,
-             "names": name, "until": "revision:1"}
-    last = {"DELETE": 2, "POST": 1, "GET": 0}
-    done = {}
-    for method, path, operation in sorted(operations(document), key=lambda o: (last.get(o[0], 1), o[2]["operationId"])):
-        status, answer = drive(client, document, method, path, operation, known, name)
-        assert status != 400, (operation["operationId"], answer)
-        done[operation["operationId"]] = status
-    succeeded = {n for n, status in done.items() if status < 300}
-    assert succeeded >= {"lease.create", "lease.renew", "lease.renew_many", "lease.get", "lease.list", "lease.revoke",
-                         "lock.acquire", "lock.get", "lock.list", "lock.check", "lock.break", "election.campaign",
-                         "election.get", "election.list", "cluster.get",
-                         "cluster.can_stop"}, done
+# --- driving ---
 
 
-def test_refusals_match_the_document(client, document, name):
-    holder = client.request("POST", f"/v1/locks/{name}/acquire?owner=me")[2]["token"]
-    client.request("POST", f"/v1/elections/{name}/campaign?candidate=me")
-    known = {"name": name, "token": holder - 1, "to": "x", "candidate": "you", "value": "here"}
-    for_anybody = {"lock.break", "lock.yield", "election.break"}
-    for method, path, operation in operations(document):
-        of_holders = path.startswith(("/v1/locks/{name}", "/v1/elections/{name}")) and method == "POST"
-        if of_holders and operation["operationId"] not in for_anybody:
-            status, _ = drive(client, document, method, path, operation, known, name)
-            assert status in (409, 423), (operation["operationId"], status)
+class Api:
+    """The operations of the document, by name."""
 
+    def __init__(self, document):
+        self.document = document
+        self.paths = {operation["operationId"]: (method, path, operation) for method, path, operation in operations(document)}
 
-def test_every_documented_limit_holds(client, document, name):
-    """One below the minimum and one above the maximum of each number is refused by name."""
-    tried = 0
-    for method, path, operation in operations(document):
+    def arguments(self, name):
+        """Parameter or member -> schema, without what all requests of a kind may have."""
+        method, path, operation = self.paths[name]
+        found = {}
         for parameter in operation["parameters"]:
-            parameter = resolve(document, parameter)
-            schema = next((s for s in parameter["schema"].get("oneOf", [parameter["schema"]]) if s.get("type") == "integer"), None)
-            if parameter["in"] != "query" or not schema:
+            if "$ref" not in parameter:
+                found[parameter["name"]] = parameter["schema"]
+        return found | self.members(name)
+
+    def members(self, name):
+        body = self.paths[name][2].get("requestBody", {}).get("content", {}).get("application/json")
+        return resolve(self.document, body["schema"])["properties"] if body else {}
+
+    def call(self, client, name, arguments, rng=None, headers=None):
+        """With some in the query and the others in the body, where the document allows both. Everything that comes back
+        is as documented. Gives status and answer; the answer of a stream is None."""
+        method, path, operation = self.paths[name]
+        places = {p["name"]: p["in"] for p in operation["parameters"] if "$ref" not in p}
+        members, query, body = self.members(name), {}, {}
+        for key, value in arguments.items():
+            text = in_query(value)
+            if places.get(key) == "path":
+                path = path.replace("{%s}" % key, quote(text if isinstance(text, bytes) else str(text), safe=""))
+            elif key not in members or (key in places and text is not None and (rng or random).random() < 0.5):
+                query[key] = text
+            else:
+                body[key] = value
+        assert "{" not in path, (name, arguments)
+        client.send(method, path + ("?" + urlencode(query) if query else ""), body or None, headers)
+        return self.reply(client, name)
+
+    def reply(self, client, name):
+        operation = self.paths[name][2]
+        response = client.connection.getresponse()
+        kind, status = (response.getheader("Content-Type") or "").split(";")[0], response.status
+        documented = operation["responses"].get(str(status)) or operation["responses"]["2XX" if status < 300 else "default"]
+        if kind == "text/event-stream":  # has no end; what it says: test_watch.py
+            assert kind in documented["content"]
+            first = response.read1(64)
+            assert first[:1] in b":ide", first
+            client.close()
+            return status, None
+        status, _, answer = read_response(response)
+        assert status in (204, 304) or kind in documented["content"], (name, status, kind)
+        if status in (204, 304):
+            assert "content" not in documented and answer == ""
+        elif status < 300 and kind == "application/json":
+            check(self.document, documented["content"][kind]["schema"], answer, name)
+        elif status >= 300:
+            check(self.document, documented["content"][kind]["schema"], answer, name + " problem")
+            assert resolve(self.document, {"$ref": "#/components/schemas/problem"})["x-codes"][answer["code"]] == status
+        return status, answer
+
+
+@pytest.fixture(scope="module")
+def api(document):
+    return Api(document)
+
+
+def test_the_document_is_whole(api, document):
+    assert document["openapi"] == "3.1.0"
+    assert set(api.paths) >= {"lease.create", "lock.acquire", "lock.hold", "election.campaign", "kv.put", "kv.get", "txn", "watch", "wait"}
+    for name, (method, path, operation) in api.paths.items():
+        assert operation["summary"], name
+        in_path = {p["name"] for p in operation["parameters"] if p.get("in") == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", path)), name
+        assert set(operation["x-required"]) <= set(api.arguments(name)), name
+        headers = {resolve(document, p)["name"] for p in operation["parameters"] if resolve(document, p)["in"] == "header"}
+        if "if_match" in api.arguments(name):
+            assert "If-Match" in headers, name
+        if method in ("PUT", "DELETE") and not name.startswith("cluster."):
+            assert headers >= {"Idempotency-Key", "Coord-Fence"}, name
+
+
+def situation(client, name):
+    """Something of everything, and the arguments that name it."""
+    lease = client.request("POST", "/v1/leases?ttl=10m")[2]["lease"]
+    lock = client.request("POST", f"/v1/locks/{name}/acquire?lease={lease}")[2]["token"]
+    term = client.request("POST", f"/v1/elections/{name}/campaign?candidate=me&lease={lease}")[2]["token"]
+    revision = client.request("PUT", f"/v1/kv/{name}", b"value")[2]["revision"]
+    guard = client.request("PUT", f"/v1/guards/{name}-guarded/?lock={name}")
+    assert guard[0] in (200, 201), guard
+    return {"lease": lease, "id": lease, "ids": [lease], "name": name, "names": [name + "1", name + "2"], "key": name, "at": revision,
+            "prefix": name, "lock": name, "candidate": "me", "value": "x", "to": "nobody", "node": "n1", "until": "revision:1",
+            "token": {"lock": lock, "election": term}}
+
+
+# What this situation does not give: one node has no members to move about, and nobody waits.
+NEEDS = {"lock.transfer", "election.transfer", "lock.yield", "lock.release_many", "cluster.add", "cluster.promote", "cluster.remove",
+         "cluster.transfer"}
+GONE = {"lease.revoke": 1, "lock.release": 2, "lock.break": 2, "election.resign": 2, "election.break": 2, "kv.delete": 2, "kv.delete_prefix": 2,
+        "guard.delete": 2}
+
+
+@pytest.mark.parametrize("where", ["query", "body"])
+def test_every_operation_succeeds_with_what_the_document_says_it_needs(client, api, name, where):
+    """Path, and what is required; nothing else. As parameters, and as members of the body."""
+    rng = random.Random()
+    rng.random = (lambda: 0.0) if where == "query" else (lambda: 1.0)
+    for operation in sorted(set(api.paths) - NEEDS, key=lambda o: GONE.get(o, 0)):
+        known = situation(client, f"{name}-{operation.replace('.', '-')}-{where}")
+        method, path, described = api.paths[operation]
+        wanted = set(described["x-required"]) | set(re.findall(r"{(\w+)}", path))
+        if operation == "guard.delete" or operation == "guard.get":
+            known["prefix"] += "-guarded/"
+        if operation == "kv.delete_prefix":
+            wanted.add("prefix")  # or a range: one of them
+        if operation in ("lock.hold", "lock.acquire", "election.campaign"):
+            known["name"] += "-new"
+        arguments = {key: known[key] for key in wanted}
+        if "token" in wanted:
+            arguments["token"] = known["token"][operation.split(".")[0]]
+        status, answer = api.call(client, operation, arguments, rng)
+        assert status < 300, (operation, arguments, answer)
+
+
+def test_every_operation_with_any_arguments(own_node, api, name):
+    """Values made from the schemas, some of things that are there. Never a 400, but where a text has a syntax of its own."""
+    node = own_node()
+    syntax = {"peer", "until", "cursor", "id", "path", "types", "since", "min_revision", "initial"}
+    seen = {}
+    with node.client(timeout_s=30) as client:
+        for seed in range(25):
+            for operation in sorted(api.paths):
+                known = situation(client, f"{name}-{seed}-{operation}")
+                known |= {"wait": 20, "token": known["token"].get(operation.split(".")[0], 1)}
+                if operation.startswith("cluster."):
+                    known["name"] = "n9"  # not this node itself
+                maker = Maker(api.document, f"{seed}/{operation}", known)
+                method, path, described = api.paths[operation]
+                wanted = set(described["x-required"]) | set(re.findall(r"{(\w+)}", path))
+                arguments = {key: maker.value(schema, key) for key, schema in api.arguments(operation).items()
+                             if key in wanted or maker.random.random() < 0.4}
+                if "wait" in arguments:
+                    arguments["wait"] = 20
+                if method == "PUT" and operation == "kv.put":
+                    arguments.pop("value", None)  # the body is
+                status, answer = api.call(client, operation, arguments, maker.random)
+                assert status < 500 or operation.startswith("cluster."), (operation, arguments, answer)
+                if status == 400:
+                    assert re.split(r"[.\[]", answer.get("field", ""))[-1] in syntax, (operation, arguments, answer)
+                seen.setdefault(operation, set()).add(status)
+    assert set(seen) == set(api.paths)
+    assert all(min(statuses) < 500 for statuses in seen.values()), seen
+
+
+def wrong_values(api, schema):
+    """Those that the schema forbids: of other types, and around its limits."""
+    schema = resolve(api.document, schema)
+    choices = schema.get("oneOf", [schema])
+    kinds = {c.get("type") for c in choices if c.get("type")}
+    for value, kind in ((True, "boolean"), (7, "integer"), ("text", "string"), ([7], "array"), ({"x": 1}, "object"), (1.5, "number")):
+        if kinds and kind not in kinds:
+            yield value
+    for choice in choices:
+        if choice.get("type") == "integer":
+            yield choice["minimum"] - 1
+            yield choice["maximum"] + 1
+        if "maxLength" in choice and "oneOf" not in schema:
+            yield "x" * (choice["maxLength"] + 1)
+        if choice.get("minLength", 0) > 0:
+            yield ""
+        if "enum" in choice:
+            yield "none of them"
+        if "pattern" in choice and kinds <= {"string", "integer"}:
+            yield "no match"
+
+
+def test_every_operation_refuses_what_the_document_forbids(client, api, name):
+    """Each member of each body, with each wrong value: 400 that names it."""
+    tried = 0
+    for operation, (method, path, _) in sorted(api.paths.items()):
+        for place, members in (("body", api.members(operation)), ("query", api.arguments(operation))):
+            for member, schema in members.items():
+                schema = resolve(api.document, schema)
+                kinds = {choice.get("type") for choice in schema.get("oneOf", [schema])}
+                if "{%s}" % member in path or (place == "query" and "array" in kinds):
+                    continue
+                for value in wrong_values(api, schema):
+                    digits = isinstance(value, int) and not isinstance(value, bool)
+                    if place == "query" and not (isinstance(value, str) or (digits and "integer" in kinds)):
+                        continue  # there everything is a text
+                    target = re.sub(r"{\w+}", "L1", path)
+                    body = None
+                    if place == "body":
+                        body = {member: value}
+                    else:
+                        target += f"?{member}={quote(str(value))}"
+                    status, _, answer = client.request(method, target, body)
+                    assert status == 400 and answer["code"] == "bad_field", (operation, place, member, value, answer)
+                    assert re.split(r"[.\[]", answer["field"])[0] == member, (operation, member, value, answer)
+                    tried += 1
+        status, _, answer = client.request(method, re.sub(r"{\w+}", "L1", path) + "?no_such=1")
+        assert (status, answer["field"]) == (400, "no_such"), operation
+    assert tried > 300, tried
+
+
+def test_every_operation_says_what_is_missing(client, api, name):
+    for operation, (method, path, described) in sorted(api.paths.items()):
+        for missing in described["x-required"]:
+            known = {"token": 1, "ids": "L1", "names": "a", "lease": "L1", "candidate": "x", "value": "x", "to": "x", "node": "n1", "name": "n9",
+                     "id": "00000000000000aa", "peer": "127.0.0.1:1", "lock": "a", "until": "revision:1"}
+            query = {key: known[key] for key in described["x-required"] if key != missing}
+            status, _, answer = client.request(method, re.sub(r"{\w+}", "L1", path) + ("?" + urlencode(query) if query else ""))
+            assert (status, answer["code"], answer["field"]) == (400, "bad_field", missing), (operation, answer)
+
+
+def test_every_operation_of_transactions(client, api, document, name):
+    """Each that the document lets stand in one, with arguments made from its schema there; all in one go where that works."""
+    choices = [resolve(document, choice) for choice in document["components"]["schemas"]["operation"]["oneOf"]]
+    names = {choice["properties"]["op"]["const"] for choice in choices}
+    assert names >= {"kv.compare", "kv.put", "lock.check", "lock.release", "election.check", "lease.revoke", "txn"}
+    assert not names & {"lock.renew", "lease.renew", "watch", "lock.hold", "cluster.add", "guarded"}
+    done = set()
+    for seed in range(15):
+        for choice in choices:
+            operation = choice["properties"]["op"]["const"]
+            known = situation(client, f"{name}-{seed}-{operation}")
+            known |= {"wait": 0, "token": known["token"].get(operation.split(".")[0], 1), "if": [], "then": [], "else": []}
+            maker = Maker(document, f"{seed}/{operation}", known)
+            item = maker.object(choice)
+            if "wait" in item:
+                item["wait"] = 0
+            client.send("POST", "/v1/txn", {"then": [item]})
+            status, answer = api.reply(client, "txn")
+            if status == 200:
+                (result,) = answer["results"]
+                done.add(operation)
+            elif status == 409:
+                (result,) = answer["refused"]
+            else:
+                assert status == 422 or "until" in answer["field"] or "cursor" in answer["field"] or "id" in answer["field"], (item, answer)
                 continue
-            for value in (schema["minimum"] - 1, schema["maximum"] + 1):
-                target = re.sub(r"{id}", "L1", re.sub(r"{name}", name, path))
-                status, _, problem = client.request(method, f"{target}?{parameter['name']}={value}")
-                assert (status, problem["code"], problem.get("field")) == (400, "bad_field", parameter["name"]), problem
-                tried += 1
-    assert tried >= 20
+            assert result["op"] == operation and 200 <= result["status"] < 500, result
+            if result["status"] < 300 and result["result"] is not None and operation in api.paths:
+                shape = api.paths[operation][2]["responses"]["2XX"]["content"]["application/json"]["schema"]
+                check(document, shape, result["result"], operation)
+    assert done >= names - NEEDS - {"wait", "lock.acquire_many"}, names - done
+
+
+def test_refusals_match_the_document(client, api, name):
+    known = situation(client, name)
+    for operation, (method, path, described) in api.paths.items():
+        of_holders = path.startswith(("/v1/locks/{name}", "/v1/elections/{name}")) and method == "POST"
+        if not of_holders or operation in ("lock.break", "lock.yield", "election.break"):
+            continue
+        wanted = set(described["x-required"]) | {"name"}
+        arguments = {key: known[key] for key in wanted} | ({"candidate": "you"} if "candidate" in wanted else {})
+        if "token" in wanted:
+            arguments["token"] = known["token"][operation.split(".")[0]] - 1
+        status, _ = api.call(client, operation, arguments)
+        assert status in (409, 423), (operation, status)
