@@ -3,18 +3,32 @@ import os
 import pytest
 
 from tests.support.checker import judge
-from tests.support.cluster import Cluster
+from tests.support.cluster import QUICK, Cluster
 from tests.support.history import History, failed, finish, look_at_all, start
 from tests.support.node import until
 
 SLOW = bool(os.environ.get("TEST_SANITIZE"))
 LOCKS = [f"h{i}" for i in range(6)]
+PACE = [] if SLOW else QUICK  # where leaders are to come and go, and nothing is promised of how long one stays
 
 
 @pytest.fixture
 def cluster(tmp_path):
     """Three nodes that are ready; whoever still runs at the end must end well."""
     with Cluster(tmp_path, 3) as running:
+        yield running
+
+
+@pytest.fixture
+def calm(tmp_path):
+    """The same, also where a file's clusters are quick."""
+    with Cluster(tmp_path, 3) as running:
+        yield running
+
+
+@pytest.fixture
+def quick(tmp_path):
+    with Cluster(tmp_path, 3, *PACE) as running:
         yield running
 
 

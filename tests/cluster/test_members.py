@@ -6,9 +6,14 @@ import time
 
 import pytest
 
-from tests.cluster.conftest import SLOW, Load, acquire
+from tests.cluster.conftest import PACE, SLOW, Load, acquire
 from tests.support.cluster import Cluster, free_ports
 from tests.support.node import until
+
+
+@pytest.fixture
+def cluster(quick):
+    return quick
 
 
 def role(cluster, name, at=None):
@@ -104,94 +109,94 @@ def test_a_joined_node_remembers_after_restart(cluster):
     assert len(voters(cluster)) == 4
 
 
-def test_the_leader_is_removed(cluster):
-    cluster.join("n4")
-    until(lambda: role(cluster, "n4") == "follower", "n4 votes")
-    leader = cluster.wait_leader()
-    others = [name for name in cluster.nodes if name != leader]
-    status, _, answer = cluster[leader].request("DELETE", f"/v1/cluster/members/{leader}")
+def test_the_leader_is_removed(calm):
+    calm.join("n4")
+    until(lambda: role(calm, "n4") == "follower", "n4 votes")
+    leader = calm.wait_leader()
+    others = [name for name in calm.nodes if name != leader]
+    status, _, answer = calm[leader].request("DELETE", f"/v1/cluster/members/{leader}")
     assert status in (200, 204), answer
-    new = cluster.wait_leader(but=leader, among=others)
-    assert voters_at(cluster, new) == sorted(others)
+    new = calm.wait_leader(but=leader, among=others)
+    assert voters_at(calm, new) == sorted(others)
     for name in others:
-        assert acquire(cluster, name, f"after-{name}", ttl="10s", wait="5s")[0] == 201
-    until(lambda: cluster.ask(leader, "POST", "/v1/locks/x/acquire?ttl=10s")[0] in (0, 503), "the removed one serves nobody")
-    term = cluster.standing(new)[1]
+        assert acquire(calm, name, f"after-{name}", ttl="10s", wait="5s")[0] == 201
+    until(lambda: calm.ask(leader, "POST", "/v1/locks/x/acquire?ttl=10s")[0] in (0, 503), "the removed one serves nobody")
+    term = calm.standing(new)[1]
     begun = time.monotonic()
     until(lambda: time.monotonic() - begun > 3, "three election timeouts", 10)
-    assert cluster.standing(new) == (new, term), "the removed one disturbs"
-    cluster.stop(leader)
+    assert calm.standing(new) == (new, term), "the removed one disturbs"
+    calm.stop(leader)
 
 
 @pytest.mark.parametrize("how", ["down", "paused"])
-def test_who_was_away_hears_that_it_was_removed(cluster, how):
+def test_who_was_away_hears_that_it_was_removed(calm, how):
     """Nothing of it comes by the log: who greets without being a member is told. It says so, and keeps its data."""
-    leader, victim = cluster.wait_leader(), cluster.followers()[0]
-    stays = [name for name in cluster.nodes if name not in (leader, victim)][0]
+    leader, victim = calm.wait_leader(), calm.followers()[0]
+    stays = [name for name in calm.nodes if name not in (leader, victim)][0]
     if how == "down":
-        cluster.kill9(victim)
+        calm.kill9(victim)
     else:
-        cluster.pause(victim)
-    until(lambda: not cluster.member(victim, leader)["healthy"], "it is missed")
-    status, _, answer = cluster[leader].request("DELETE", f"/v1/cluster/members/{victim}")
+        calm.pause(victim)
+    until(lambda: not calm.member(victim, leader)["healthy"], "it is missed")
+    status, _, answer = calm[leader].request("DELETE", f"/v1/cluster/members/{victim}")
     assert status == 200, answer
-    _, _, grant = acquire(cluster, leader, "later", ttl="1h")
+    _, _, grant = acquire(calm, leader, "later", ttl="1h")
     if how == "down":
-        cluster.launch(victim)
+        calm.launch(victim)
     else:
         begun = time.monotonic()
         until(lambda: time.monotonic() - begun > 2.5, "longer than the leader goes on sending it the log", 10)
-        cluster.resume(victim)
+        calm.resume(victim)
     note = "this node was removed from the cluster"
-    until(lambda: note in cluster[victim].log_text(), "it says so", 60)
-    until(lambda: (cluster.view(victim) or {}).get("note") == note, "its view says so", 60)
-    view = cluster.view(victim)
+    until(lambda: note in calm[victim].log_text(), "it says so", 60)
+    until(lambda: (calm.view(victim) or {}).get("note") == note, "its view says so", 60)
+    view = calm.view(victim)
     assert view["leader"] is None and victim not in [m["name"] for m in view["members"]], view
     for method, path in (("POST", "/v1/locks/x/acquire?ttl=10s"), ("GET", "/v1/locks/later"), ("POST", "/v1/cluster/transfer?to=" + stays)):
-        status, _, answer = cluster.ask(victim, method, path)
+        status, _, answer = calm.ask(victim, method, path)
         assert status == 503 and answer["detail"] == note, answer
-    assert cluster.ask(victim, "GET", "/readyz")[0] == 503
-    assert cluster.view(leader)["note"] is None and cluster.view(leader)["leader"] == leader
-    assert cluster[victim].log_text().count(note) == 1
-    cluster.stop(victim)
-    assert (cluster[victim].data / "log").is_dir() and any(cluster[victim].data.glob("state-*/data.mdb"))
-    assert cluster[stays].request("GET", f"/v1/locks/later/check?token={grant['token']}")[0] == 200
-    cluster.nodes.pop(victim)
+    assert calm.ask(victim, "GET", "/readyz")[0] == 503
+    assert calm.view(leader)["note"] is None and calm.view(leader)["leader"] == leader
+    assert calm[victim].log_text().count(note) == 1
+    calm.stop(victim)
+    assert (calm[victim].data / "log").is_dir() and any(calm[victim].data.glob("state-*/data.mdb"))
+    assert calm[stays].request("GET", f"/v1/locks/later/check?token={grant['token']}")[0] == 200
+    calm.nodes.pop(victim)
 
 
 def voters_at(cluster, name):
     return sorted(m["name"] for m in cluster.view(name)["members"] if m["role"] in ("leader", "follower"))
 
 
-def test_refusals(cluster):
-    leader = cluster.wait_leader()
-    status, _, answer = cluster[leader].request("DELETE", "/v1/cluster/members/nobody")
+def test_refusals(calm):
+    leader = calm.wait_leader()
+    status, _, answer = calm[leader].request("DELETE", "/v1/cluster/members/nobody")
     assert status == 404, answer
-    status, _, answer = cluster[leader].request("POST", "/v1/cluster/transfer", {"to": "nobody"})
+    status, _, answer = calm[leader].request("POST", "/v1/cluster/transfer", {"to": "nobody"})
     assert status == 404, answer
-    view = cluster.view()
+    view = calm.view()
     taken = [m for m in view["members"] if m["name"] == "n2"][0]
-    status, _, answer = cluster[leader].request("POST", "/v1/cluster/members", {"name": "n2", "id": "00000000000000aa", "peer": "127.0.0.1:1"})
+    status, _, answer = calm[leader].request("POST", "/v1/cluster/members", {"name": "n2", "id": "00000000000000aa", "peer": "127.0.0.1:1"})
     assert status == 409, answer
-    status, _, answer = cluster[leader].request("POST", "/v1/cluster/members", {"name": "n9", "id": taken["id"], "peer": "127.0.0.1:1"})
+    status, _, answer = calm[leader].request("POST", "/v1/cluster/members", {"name": "n9", "id": taken["id"], "peer": "127.0.0.1:1"})
     assert status == 409, answer
     # A learner that is not there never becomes a voter.
-    status, _, answer = cluster[leader].request("POST", "/v1/cluster/members", {"name": "n9", "id": "00000000000000aa", "peer": "127.0.0.1:1"})
+    status, _, answer = calm[leader].request("POST", "/v1/cluster/members", {"name": "n9", "id": "00000000000000aa", "peer": "127.0.0.1:1"})
     assert status in (200, 201) and answer["role"] == "learner", answer
-    status, _, answer = cluster[leader].request("POST", "/v1/cluster/members/n9/promote")
-    assert status in (409, 503) and role(cluster, "n9") == "learner", answer
-    assert cluster[leader].request("DELETE", "/v1/cluster/members/n9")[0] in (200, 204)
+    status, _, answer = calm[leader].request("POST", "/v1/cluster/members/n9/promote")
+    assert status in (409, 503) and role(calm, "n9") == "learner", answer
+    assert calm[leader].request("DELETE", "/v1/cluster/members/n9")[0] in (200, 204)
     # With one of three down, the removal of another would leave one of two.
-    dead, follower = cluster.followers()
-    cluster.kill9(dead)
-    until(lambda: not cluster.member(dead)["healthy"], "it is missed")
-    status, _, answer = cluster[leader].request("DELETE", f"/v1/cluster/members/{follower}")
+    dead, follower = calm.followers()
+    calm.kill9(dead)
+    until(lambda: not calm.member(dead)["healthy"], "it is missed")
+    status, _, answer = calm[leader].request("DELETE", f"/v1/cluster/members/{follower}")
     assert status in (409, 503), answer
-    assert len(voters(cluster)) == 3
-    works_everywhere(cluster)
+    assert len(voters(calm)) == 3
+    works_everywhere(calm)
     # The dead one may go: two of two are left.
-    assert cluster[leader].request("DELETE", f"/v1/cluster/members/{dead}")[0] in (200, 204)
-    works_everywhere(cluster)
+    assert calm[leader].request("DELETE", f"/v1/cluster/members/{dead}")[0] in (200, 204)
+    works_everywhere(calm)
 
 
 def test_an_emptied_disk_does_not_vote(cluster):
@@ -248,7 +253,7 @@ def test_a_new_address_heals_by_itself(cluster):
 @pytest.mark.parametrize("how", ["away", "joins"])
 def test_a_member_that_is_far_behind_gets_a_snapshot(tmp_path, how):
     """The log it needs is trimmed: it gets the state, with everything in it, and votes afterwards."""
-    with Cluster(tmp_path, 3, "--log-keep-mb", "0") as cluster:
+    with Cluster(tmp_path, 3, *PACE, "--log-keep-mb", "0") as cluster:
         before = write_much(cluster, ["n1"], 1, "before")
         late = "n4" if how == "joins" else cluster.followers()[0]
         if how == "away":
@@ -285,7 +290,7 @@ def test_a_member_that_is_far_behind_gets_a_snapshot(tmp_path, how):
 @pytest.mark.skipif(SLOW, reason="much to write")
 def test_a_snapshot_is_interrupted(tmp_path):
     """The receiver is killed while it receives, then the sender."""
-    with Cluster(tmp_path, 3, "--log-keep-mb", "0", proxied=True) as cluster:
+    with Cluster(tmp_path, 3, *PACE, "--log-keep-mb", "0", proxied=True) as cluster:
         leader, late = cluster.wait_leader(), cluster.followers()[0]
         cluster.kill9(late)
         tokens = write_much(cluster, [leader], 16, "away")

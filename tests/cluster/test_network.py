@@ -8,13 +8,19 @@ import time
 
 import pytest
 
-from tests.cluster.conftest import SLOW, Load, acquire
+from tests.cluster.conftest import PACE, SLOW, Load, acquire
 from tests.support.cluster import Cluster
 from tests.support.node import until
 
 
 @pytest.fixture
 def cluster(tmp_path):
+    with Cluster(tmp_path, 3, *PACE, proxied=True) as running:
+        yield running
+
+
+@pytest.fixture
+def calm(tmp_path):
     with Cluster(tmp_path, 3, proxied=True) as running:
         yield running
 
@@ -49,7 +55,7 @@ def test_a_split_off_leader_refuses_renewals(cluster):
             assert status in (503, 504), answer
             slowest = max(slowest, took)
     print(f"refused within {slowest:.3f} s")
-    assert slowest < ttl_s / 3 + (3 if SLOW else 0.3)
+    assert slowest < ttl_s / 3 + (3 if SLOW else 1.5)
     waiting.join()
     (status, _, new), at = got[0]
     if status != 201:  # 503: there was no leader yet
@@ -67,19 +73,19 @@ def test_a_split_off_leader_refuses_renewals(cluster):
     assert cluster[leader].request("POST", f"/v1/locks/a/renew?token={grant['token']}")[0] == 409
 
 
-def test_a_split_off_node_comes_back_quietly(cluster):
+def test_a_split_off_node_comes_back_quietly(calm):
     """PreVote: whoever was alone for long does not raise the term."""
-    follower = cluster.followers()[0]
-    leader, term = cluster.wait_leader(), cluster.standing(cluster.wait_leader())[1]
-    split_off(cluster, follower)
-    until(lambda: cluster.ask(follower, "GET", "/readyz")[0] == 503, "it knows that it is alone")
+    follower = calm.followers()[0]
+    leader, term = calm.wait_leader(), calm.standing(calm.wait_leader())[1]
+    split_off(calm, follower)
+    until(lambda: calm.ask(follower, "GET", "/readyz")[0] == 503, "it knows that it is alone")
     begun = time.monotonic()
     until(lambda: time.monotonic() - begun > 4, "four election timeouts", 10)
-    _, _, grant = acquire(cluster, leader, "meanwhile", ttl="1m")
-    cluster.proxy.heal()
-    cluster.wait_ready(follower)
-    assert cluster[follower].request("GET", f"/v1/locks/meanwhile/check?token={grant['token']}")[0] == 200
-    assert cluster.standing(follower) == (leader, term)
+    _, _, grant = acquire(calm, leader, "meanwhile", ttl="1m")
+    calm.proxy.heal()
+    calm.wait_ready(follower)
+    assert calm[follower].request("GET", f"/v1/locks/meanwhile/check?token={grant['token']}")[0] == 200
+    assert calm.standing(follower) == (leader, term)
 
 
 @pytest.mark.parametrize("heard", [True, False], ids=["the leader hears nobody", "nobody hears the leader"])
@@ -97,23 +103,23 @@ def test_one_way_cuts_under_load(cluster, heard):
         load.goes_on()
 
 
-def test_cut_between_two_of_three(cluster):
+def test_cut_between_two_of_three(calm):
     """Both reach the third: there is a leader, and any node that reaches it serves. The term does not climb."""
-    leader = cluster.wait_leader()
-    other = cluster.followers()[0]
-    with Load(cluster, seed=12) as load:
+    leader = calm.wait_leader()
+    other = calm.followers()[0]
+    with Load(calm, seed=12) as load:
         load.goes_on()
-        cluster.proxy.both(leader, other, hold=True)
+        calm.proxy.both(leader, other, hold=True)
         load.goes_on(30)
-        begun, term = time.monotonic(), max(cluster.standing(n)[1] for n in cluster.nodes)
+        begun, term = time.monotonic(), max(calm.standing(n)[1] for n in calm.nodes)
         until(lambda: time.monotonic() - begun > 3, "three election timeouts", 10)
-        assert max(cluster.standing(n)[1] for n in cluster.nodes) <= term + 1
-        cluster.proxy.heal()
-        cluster.wait_ready()
+        assert max(calm.standing(n)[1] for n in calm.nodes) <= term + 1
+        calm.proxy.heal()
+        calm.wait_ready()
 
 
 def test_partitions_of_five_under_load(tmp_path):
-    with Cluster(tmp_path, 5, proxied=True) as cluster, Load(cluster, seed=13) as load:
+    with Cluster(tmp_path, 5, *PACE, proxied=True) as cluster, Load(cluster, seed=13) as load:
         load.goes_on()
         leader = cluster.wait_leader()
         rest = [name for name in cluster.nodes if name != leader]
@@ -167,16 +173,16 @@ def test_connections_that_break_under_load(cluster):
         assert sum(s["cut"] for s in stats.values()) >= 6 and sum(s["flipped"] for s in stats.values()) >= 6, stats
 
 
-def test_stale_reads_tell_no_lower_age(cluster):
+def test_stale_reads_tell_no_lower_age(calm):
     """What was acknowledged before (now - age) is in what a stale read shows, also on a node that is cut off or was frozen. Not
     looked at is the moment in which it hears again: the age counts from the last message that came, and does not know how long
     that was on its way."""
-    leader, reader = cluster.wait_leader(), cluster.followers()[0]
+    leader, reader = calm.wait_leader(), calm.followers()[0]
     written, seen, again, ending, errors = [], [], [], threading.Event(), []
 
     def write():
         try:
-            with cluster[leader].client() as client:
+            with calm[leader].client() as client:
                 while not ending.is_set():
                     _, _, grant = client.request("POST", "/v1/locks/a/acquire?ttl=10s")
                     client.request("POST", f"/v1/locks/a/release?token={grant['token']}")
@@ -187,7 +193,7 @@ def test_stale_reads_tell_no_lower_age(cluster):
 
     def read():
         try:
-            with cluster[reader].client() as client:
+            with calm[reader].client() as client:
                 while not ending.is_set():
                     sent = time.monotonic()
                     status, headers, lock = client.request("GET", "/v1/locks/a?consistency=stale")
@@ -197,9 +203,9 @@ def test_stale_reads_tell_no_lower_age(cluster):
             errors.append(error)
 
     threads = [threading.Thread(target=write), threading.Thread(target=read)]
-    until(lambda: acquire(cluster, leader, "a", ttl="500ms")[0] == 201, "the lock is there")
-    until(lambda: cluster[reader].request("GET", "/v1/locks/a?consistency=stale")[2].get("revision"), "it has come here")
-    until(lambda: not cluster[leader].request("GET", "/v1/locks/a")[2]["holders"], "it is free")
+    until(lambda: acquire(calm, leader, "a", ttl="500ms")[0] == 201, "the lock is there")
+    until(lambda: calm[reader].request("GET", "/v1/locks/a?consistency=stale")[2].get("revision"), "it has come here")
+    until(lambda: not calm[leader].request("GET", "/v1/locks/a")[2]["holders"], "it is free")
     for thread in threads:
         thread.start()
 
@@ -209,14 +215,14 @@ def test_stale_reads_tell_no_lower_age(cluster):
 
     for _ in range(3):
         while_(0.3)
-        split_off(cluster, reader)
+        split_off(calm, reader)
         while_(0.8)  # shorter than what ends a link: what was held comes late, all at once
-        cluster.proxy.heal()
+        calm.proxy.heal()
         again.append(time.monotonic())
         while_(0.5)
-        cluster.pause(reader)
+        calm.pause(reader)
         while_(0.8)
-        cluster.resume(reader)
+        calm.resume(reader)
         again.append(time.monotonic())
     while_(0.3)
     ending.set()
@@ -282,37 +288,37 @@ def strangers(recorded):
         yield f"a replay with bit {i} flipped", bytes(noisy)
 
 
-def test_strangers_change_nothing(cluster):
-    leader, follower = cluster.wait_leader(), cluster.followers()[0]
-    _, _, grant = acquire(cluster, leader, "a", ttl="1h")
+def test_strangers_change_nothing(calm):
+    leader, follower = calm.wait_leader(), calm.followers()[0]
+    _, _, grant = acquire(calm, leader, "a", ttl="1h")
     # Connections between them begin anew, and go on for a while: their first bytes are what a stranger might have heard.
-    cluster.proxy.kill(leader, follower)
-    until(lambda: min(len(cluster.proxy.head(*pair)) for pair in ((leader, follower), (follower, leader))) > 2000, "they talk")
-    recorded = [cluster.proxy.head(follower, leader), cluster.proxy.head(leader, follower)]
-    before = facts(cluster)
-    memory = {name: memory_kb(node) for name, node in cluster.nodes.items()}
+    calm.proxy.kill(leader, follower)
+    until(lambda: min(len(calm.proxy.head(*pair)) for pair in ((leader, follower), (follower, leader))) > 2000, "they talk")
+    recorded = [calm.proxy.head(follower, leader), calm.proxy.head(leader, follower)]
+    before = facts(calm)
+    memory = {name: memory_kb(node) for name, node in calm.nodes.items()}
     for name in (leader, follower):
         for talk in recorded:
             for what, data in strangers(talk):
-                said = pour(cluster.peer_ports[name], data)
+                said = pour(calm.peer_ports[name], data)
                 assert len(said) <= 248 + 128, f"{what}: more than a greeting, a proof, a refusal: {said}"
-                assert cluster[name].process.poll() is None, f"{name} ended: {what}\n{cluster[name].log_text()[-3000:]}"
+                assert calm[name].process.poll() is None, f"{name} ended: {what}\n{calm[name].log_text()[-3000:]}"
     idle = []
     for _ in range(200):  # many that say nothing, or half a frame
-        raw = socket.create_connection(("127.0.0.1", cluster.peer_ports[leader]), timeout=5)
+        raw = socket.create_connection(("127.0.0.1", calm.peer_ports[leader]), timeout=5)
         raw.sendall(recorded[0][:5])
         idle.append(raw)
     for _ in range(20):
-        status, _, answer = acquire(cluster, follower, "b", ttl="1m")
+        status, _, answer = acquire(calm, follower, "b", ttl="1m")
         assert status == 201, answer
-        assert cluster[leader].request("POST", f"/v1/locks/b/release?token={answer['token']}")[0] == 200
-    assert facts(cluster) == before
-    for name, node in cluster.nodes.items():
-        assert cluster[name].request("GET", f"/v1/locks/a/check?token={grant['token']}")[0] == 200
+        assert calm[leader].request("POST", f"/v1/locks/b/release?token={answer['token']}")[0] == 200
+    assert facts(calm) == before
+    for name, node in calm.nodes.items():
+        assert calm[name].request("GET", f"/v1/locks/a/check?token={grant['token']}")[0] == 200
         assert memory_kb(node) < memory[name] + (200000 if SLOW else 40000)
     for raw in idle:
         raw.close()
-    until(lambda: all(m["healthy"] for m in cluster.view()["members"]), "all are well")
+    until(lambda: all(m["healthy"] for m in calm.view()["members"]), "all are well")
 
 
 def test_a_wrong_secret_is_refused_and_told(tmp_path):

@@ -50,6 +50,9 @@ def free_ports(count):
         _guard = None  # the old guard's block is used up; its socket closes with it
 
 
+QUICK = ["--heartbeat-ms", "50", "--election-timeout-ms", "500"]
+
+
 class Cluster:
     def __init__(self, directory, count=3, *flags, proxied=False, environment=None, secret="a secret of the cluster"):
         self.directory = Path(directory)
