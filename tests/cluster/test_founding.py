@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from tests.cluster.conftest import PACE
 from tests.support.cluster import Cluster
 from tests.support.node import until
 
@@ -17,11 +18,9 @@ def agreed(cluster):
         if not all(views):
             return None
         facts = [(v["cluster_id"], v["leader"], sorted((m["name"], m["id"], m["peer"]) for m in v["members"])) for v in views]
-        return views[0] if all(f == facts[0] for f in facts) else None
+        return views[0] if all(f == facts[0] for f in facts) and all(m["healthy"] for m in views[0]["members"]) else None
 
-    view = until(same, "all tell the same")
-    assert all(m["healthy"] for m in view["members"])
-    return view
+    return until(same, "all tell the same, and are well", 60)
 
 
 def works(cluster, name="a"):
@@ -34,7 +33,7 @@ def works(cluster, name="a"):
 
 @pytest.mark.parametrize("count", [3, 5])
 def test_all_at_once(tmp_path, count):
-    with Cluster(tmp_path, count) as cluster:
+    with Cluster(tmp_path, count, *PACE) as cluster:
         view = agreed(cluster)
         assert [m["name"] for m in view["members"]] == cluster.founders
         assert len({m["id"] for m in view["members"]}) == count
@@ -44,7 +43,7 @@ def test_all_at_once(tmp_path, count):
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["n1", "n2", "n3"]))[1:], ids="-".join)
 def test_in_any_order(tmp_path, order):
-    cluster = Cluster(tmp_path, 3)
+    cluster = Cluster(tmp_path, 3, *PACE)
     try:
         for number, name in enumerate(order):
             cluster.launch(name)
@@ -61,7 +60,7 @@ def test_in_any_order(tmp_path, order):
 
 @pytest.mark.parametrize("victim", ["n1", "n2"])
 def test_one_restarts_in_the_middle(tmp_path, victim):
-    cluster = Cluster(tmp_path, 3)
+    cluster = Cluster(tmp_path, 3, *PACE)
     try:
         cluster.launch(victim)
         until(lambda: "belongs to no cluster yet" in cluster[victim].log_text(), "it waits")
@@ -80,7 +79,7 @@ def test_one_restarts_in_the_middle(tmp_path, victim):
 
 def test_killed_all_while_it_is_founded(tmp_path):
     """Whatever was on their disks when the power went, they become one cluster."""
-    cluster = Cluster(tmp_path, 3)
+    cluster = Cluster(tmp_path, 3, *PACE)
     try:
         for round_ in range(6):
             cluster.launch()
@@ -95,13 +94,13 @@ def test_killed_all_while_it_is_founded(tmp_path):
         cluster.close()
 
 
-def test_restarted_as_a_whole(cluster):
-    _, _, grant = cluster["n1"].request("POST", "/v1/locks/kept/acquire?ttl=1h")
-    before = agreed(cluster)
-    cluster.kill9(*cluster.nodes)
-    cluster.launch()
-    after = agreed(cluster)
+def test_restarted_as_a_whole(quick):
+    _, _, grant = quick["n1"].request("POST", "/v1/locks/kept/acquire?ttl=1h")
+    before = agreed(quick)
+    quick.kill9(*quick.nodes)
+    quick.launch()
+    after = agreed(quick)
     assert after["cluster_id"] == before["cluster_id"] and after["term"] > before["term"]
-    for name in cluster.nodes:
-        assert cluster[name].request("GET", f"/v1/locks/kept/check?token={grant['token']}")[0] == 200
-    works(cluster)
+    for name in quick.nodes:
+        assert quick[name].request("GET", f"/v1/locks/kept/check?token={grant['token']}")[0] == 200
+    works(quick)

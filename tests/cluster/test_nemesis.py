@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tests.cluster.conftest import SLOW, Load
+from tests.cluster.conftest import PACE, SLOW, Load
 from tests.support.cluster import Cluster
 from tests.support.node import until
 
@@ -199,13 +199,13 @@ class Nemesis:
             self.cluster.resume(name)
         for name in list(self.cluster.nodes):
             self.restart(name)
-        self.cluster.wait_ready(limit_s=40)
+        self.cluster.wait_ready(limit_s=60)
         self.load.goes_on(20)
 
 
 @pytest.mark.parametrize("count", [3, 5])
 def test_nemesis(tmp_path, count):
-    with Cluster(tmp_path, count, proxied=True) as cluster, Load(cluster, seed=SEED, think_s=0.02) as load:
+    with Cluster(tmp_path, count, *PACE, proxied=True) as cluster, Load(cluster, seed=SEED, think_s=0.02) as load:
         nemesis = Nemesis(cluster, load, f"{SEED}/{count}")
         try:
             nemesis.run(FAULTS if not SLOW else FAULTS // 3)
