@@ -67,6 +67,7 @@ struct loop {
     struct call *submitted, **submitted_end; /* to the node at the end of the pass */
     size_t calls_out, waiting_out, calls_max, waiting_max;
     size_t stream_count, streams_max; /* those whose client is gone count until the node knows */
+    size_t streams_high;              /* how many there were since memory was given back */
     struct heap deadlines;
     uint64_t alarm_ms; /* what timer_fd is set to; 0: not set */
     struct notice *barriers, *barriers_asked;

@@ -8,7 +8,9 @@
 #include "base/check.h"
 #include "base/memory.h"
 
-enum { PIECES_PER_SEND = 16, CREDIT_BYTES = 16 * 1024, CREDIT_BYTES_AT_REST = 4 * 1024 };
+#include <malloc.h>
+
+enum { PIECES_PER_SEND = 16, CREDIT_BYTES = 16 * 1024, CREDIT_BYTES_AT_REST = 4 * 1024, CROWD = 1024 };
 
 struct stream {
     h2o_generator_t generator; /* first: h2o hands it back */
@@ -41,6 +43,7 @@ struct stream *stream_new(struct loop *loop, uint64_t number, enum stream_form f
     stream->number = number;
     stream->form = form;
     loop->stream_count++;
+    if (loop->stream_count > loop->streams_high) loop->streams_high = loop->stream_count;
     metric_set(&loop->metrics->streams, loop->stream_count);
     return stream;
 }
@@ -56,12 +59,22 @@ static void drop_pieces(struct stream *stream, size_t count)
     stream->queue = NULL;
 }
 
+/* The allocator keeps what a crowd has left: it is told to give it back, a few times while a crowd goes. */
+static void trim_memory(struct loop *loop)
+{
+    if (loop->streams_high < CROWD || loop->stream_count > loop->streams_high / 2) return;
+    loop->streams_high = loop->stream_count;
+    malloc_trim(0);
+}
+
 void stream_free(struct stream *stream)
 {
+    struct loop *loop = stream->loop;
     drop_pieces(stream, stream->count);
-    stream->loop->stream_count--;
-    metric_set(&stream->loop->metrics->streams, stream->loop->stream_count);
     free(stream);
+    loop->stream_count--;
+    metric_set(&loop->metrics->streams, loop->stream_count);
+    trim_memory(loop);
 }
 
 /* --- out --- */

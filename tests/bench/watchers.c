@@ -2,8 +2,8 @@
  *
  *     bench_watchers PORT [WATCHERS [EVENTS [sse|ndjson]]]
  *
- * One line a measure: resident memory of the server (from its /metrics) before and with the watchers, and for
- * each event the time from sending its PUT until the first, the middle and the last watcher have read it. */
+ * One line a measure: resident memory and CPU time of the server (from its /metrics), and for each event the
+ * time from sending its PUT until the first, the middle and the last watcher have read it. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -64,12 +64,22 @@ static void ask(const char *request, char *answer, size_t size)
     close(fd);
 }
 
-static double resident_mb(void)
+static double metric(const char *line)
 {
     static char answer[4 << 20];
     ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", answer, sizeof answer);
-    const char *at = strstr(answer, "\nprocess_resident_memory_bytes ");
-    return at ? strtod(at + strlen("\nprocess_resident_memory_bytes "), NULL) / 1e6 : 0;
+    const char *at = strstr(answer, line);
+    return at ? strtod(at + strlen(line), NULL) : 0;
+}
+
+static double resident_mb(void)
+{
+    return metric("\nprocess_resident_memory_bytes ") / 1e6;
+}
+
+static double cpu_ms(void)
+{
+    return metric("\nprocess_cpu_seconds_total ") * 1e3;
 }
 
 static int by_size(const void *a, const void *b)
@@ -151,10 +161,12 @@ int main(int argc, char **argv)
     double before_mb = resident_mb();
     open_watchers(epoll, count, at_ms);
     printf("server: %.1f MB before, %.1f MB with %zu watchers\n", before_mb, resident_mb(), count);
+    double spent_ms = cpu_ms();
     for (unsigned i = 0; i < events; i++) {
         one_event(epoll, count, i, at_ms);
         lasts[i] = at_ms[count - 1];
     }
+    if (events) printf("server: %.1f ms of CPU for each event\n", (cpu_ms() - spent_ms) / events);
     qsort(lasts, events, sizeof *lasts, by_size);
     printf("last of all: best %.1f ms, median %.1f ms, worst %.1f ms; server %.1f MB\n", lasts[0],
            lasts[events / 2], lasts[events ? events - 1 : 0], resident_mb());
