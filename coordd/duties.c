@@ -89,13 +89,14 @@ static void propose_pulses(struct node *node)
 
 /* Until what was set to a time is due, by what an entry would be stamped with; UINT64_MAX: nothing is, or an
  * entry that does it is under way. */
-static uint64_t due_in_ms(const struct node *node)
+static uint64_t due_in_ms(struct node *node)
 {
-    uint64_t at_ms = coord_due_ms(node->rows), wall_ms = wallclock_ms();
+    uint64_t at_ms = coord_due_ms(node->rows);
     bool under_way = node->due_term == node->office_term && node->due_index > node->applied;
     if (at_ms == UINT64_MAX || under_way) return UINT64_MAX;
-    if (wall_ms < node->stamped_ms) wall_ms = node->stamped_ms;
-    return at_ms > wall_ms ? at_ms - wall_ms : 0;
+    uint64_t now_ms = node_time_ms(node);
+    if (now_ms < node->stamped_ms) now_ms = node->stamped_ms;
+    return at_ms > now_ms ? at_ms - now_ms : 0;
 }
 
 static void propose_due(struct node *node)
@@ -170,7 +171,7 @@ static bool works_at_once(const struct node *node)
                                  (!node->pulses_out && coord_wants_pulse(node->rows)));
 }
 
-uint64_t duties_next_ms(const struct node *node)
+uint64_t duties_next_ms(struct node *node)
 {
     uint64_t now_ms = node->now_ms, until_ms = now_ms + 1000;
     if (node->save_blocked) return now_ms + 100;

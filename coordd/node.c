@@ -166,8 +166,7 @@ void node_apply(struct node *node, const struct raft_entry *entry, bool answers)
         if (answers) {
             answer(node, &apply, &command);
             watches_applied(node->watches, &node->arena, entry->index, apply.events);
-            if (node->settings.lock_metrics)
-                lock_metrics_count(node->settings.lock_metrics, apply.events);
+            if (node->settings.lock_metrics) lock_metrics_count(node->settings.lock_metrics, apply.events);
         }
     }
     state_set_mark(node->contents.state, entry->index, entry->term, time_ms);
@@ -320,10 +319,31 @@ uint64_t node_open_term(const struct node *node)
     return follows ? node->status.term : 0;
 }
 
+/* A wall clock that jumps under a leader must not end what was promised for some minutes: within an office,
+ * time goes at most an eighth faster or slower than the steady clock, towards what the wall clock says. */
+uint64_t node_time_ms(struct node *node)
+{
+    enum { LOOK_MS = 64 };
+    uint64_t wall_ms = wallclock_ms(), elapsed_ms = node->now_ms - node->paced_at_ms;
+    uint64_t even_ms = node->paced_ms + elapsed_ms, most_ms = elapsed_ms / 8;
+    if (node->paced_term != node->office_term) {
+        node->paced_term = node->office_term;
+        node->paced_ms = wall_ms > node->stamped_ms ? wall_ms : node->stamped_ms;
+    } else if (elapsed_ms < LOOK_MS) {
+        return even_ms;
+    } else if (wall_ms > even_ms) {
+        node->paced_ms = even_ms + (wall_ms - even_ms < most_ms ? wall_ms - even_ms : most_ms);
+    } else {
+        node->paced_ms = even_ms - (even_ms - wall_ms < most_ms ? even_ms - wall_ms : most_ms);
+    }
+    node->paced_at_ms = node->now_ms;
+    return node->paced_ms;
+}
+
 uint64_t node_propose(struct node *node, const struct operation *operation, const void *args, uint64_t origin,
                       uint64_t request)
 {
-    uint64_t now_ms = wallclock_ms();
+    uint64_t now_ms = node_time_ms(node);
     if (now_ms > node->stamped_ms) node->stamped_ms = now_ms;
     node->payload.size = 0;
     command_encode(&(struct command){node->stamped_ms, operation, origin, request, args}, &node->payload);

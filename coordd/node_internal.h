@@ -254,7 +254,8 @@ struct node {
     uint64_t saved_ms;   /* when this turn's save was done: its answers leave then, perhaps much later */
     uint64_t opened_ms;  /* when this process began */
     uint64_t stamped_ms; /* newest time stamped on an entry */
-    uint64_t applied;    /* index */
+    uint64_t paced_ms, paced_at_ms, paced_term; /* node_time_ms */
+    uint64_t applied;                           /* index */
     uint64_t applied_term;
     uint64_t unable_since_ms;  /* no leader is known since then; 0: one is */
     struct raft_status status; /* as of the last look in this turn */
@@ -266,7 +267,7 @@ struct node {
     struct catchup catchup;
 
     uint64_t session, session_nonce, session_asked_ms, session_renewed_ms, session_since_ms;
-    uint64_t session_until_ms; /* until then the leader keeps it, as far as this node has heard */
+    uint64_t session_until_ms;       /* until then the leader keeps it, as far as this node has heard */
     uint64_t office_term;            /* 0: not in office */
     uint64_t leader_seen, term_seen; /* to notice a change */
     struct expiry expiry;
@@ -298,7 +299,7 @@ void intake_hold(struct node *node); /* refuses what has waited too long for a l
 /* duties.c */
 void duties_propose(struct node *node);
 void duties_confirmed(struct node *node); /* after the answers: the expiry's own round */
-uint64_t duties_next_ms(const struct node *node);
+uint64_t duties_next_ms(struct node *node);
 void duties_digest(struct node *node, uint64_t index);
 void duties_compare(struct node *node, const struct digest_args *args);
 
@@ -327,6 +328,7 @@ void node_show(struct node *node);
 void node_see(struct node *node); /* what the watches are to see of the state */
 bool node_tell(struct node *node, uint64_t to, enum wire_kind kind, const void *data);
 uint64_t node_hold_ms(const struct node *node); /* how long a request may wait for a leader */
+uint64_t node_time_ms(struct node *node);       /* in office: what an entry is stamped with, ms since 1970 */
 /* Appends a command to the leader's log; 0 when this node cannot. */
 uint64_t node_propose(struct node *node, const struct operation *operation, const void *args, uint64_t origin,
                       uint64_t request);

@@ -3,8 +3,9 @@
 #include "base/check.h"
 #include "coord/key.h"
 
-/* Whenever so many bytes have come, as many may go: no row is smaller than TRIM_BYTES_A_ROW. */
-enum { TRIM_BYTES = 4096, TRIM_BYTES_A_ROW = 8, ROW_BYTES = 256 * 1024 };
+/* Whenever so many bytes have come, as many may go: no row is smaller than TRIM_BYTES_A_ROW. One entry trims
+ * TRIM_MOST bytes and a row at most: what one large change made too much goes by and by. */
+enum { TRIM_BYTES = 4096, TRIM_BYTES_A_ROW = 8, TRIM_MOST = 16 * 1024 * 1024, ROW_BYTES = 256 * 1024 };
 
 struct row {
     uint64_t index, part, total, before, time_ms;
@@ -165,8 +166,11 @@ static bool leaves_something(struct slice events)
 static void trim(struct apply *apply, uint64_t total, uint64_t rows_max)
 {
     struct row row;
+    uint64_t first_total = 0;
     while (rows_max-- && row_from(apply->rows, 0, 0, &row)) {
         if (row.index == apply->index || total - row.total <= EVENT_BYTES_KEPT) return;
+        if (!first_total) first_total = row.total;
+        if (row.total - first_total > TRIM_MOST) return;
         struct event *events = NULL;
         if (leaves_something(row.events)) decode(apply->arena, &row, &events);
         struct key key = event_key(row.index, row.part);
@@ -193,6 +197,7 @@ void events_keep(struct apply *apply)
     if (!apply->events) return;
     struct row row, newest = {0};
     struct buffer events = {0}, record = {0};
+    uint64_t extra_bytes = 0;
     newest_row(apply->rows, &newest);
     row = (struct row){
         .index = apply->index, .total = newest.total, .before = newest.index, .time_ms = apply->time_ms};
@@ -200,11 +205,13 @@ void events_keep(struct apply *apply)
         size_t before = events.size;
         encode(event, &record, &events);
         row.total += events.size - before + event->extra_bytes;
-        if (event->next && events.size < ROW_BYTES) continue;
+        extra_bytes += event->extra_bytes;
+        if (event->next && events.size + extra_bytes < ROW_BYTES) continue;
         put_row(apply, &row, buffer_slice(&events));
         row.part++;
         row.before = apply->index; /* whoever lacks a part lacks the entry */
         events.size = 0;
+        extra_bytes = 0;
     }
     buffer_free(&events);
     buffer_free(&record);

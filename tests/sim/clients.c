@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "coord/primitive/txn.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,8 @@ struct client {
     struct hold holds[HOLDS];
     size_t hold_count;
     uint64_t leases[LEASES_KEPT], lease_ttl_ms[LEASES_KEPT];
+    unsigned once; /* number of the request that is repeated until it is answered; see repeat() */
+    bool repeats;
 };
 
 struct due { /* an answer on its way to its client */
@@ -208,6 +211,34 @@ static void generated(struct client *client)
     client->generated = true;
 }
 
+/* A key of its own is put under an Idempotency-Key, again and again until there is an answer. However often
+ * it is sent, and wherever, it is put once: its version is 1. */
+static void repeat(struct client *client)
+{
+    char line[40], key[40];
+    client->once += !client->repeats;
+    client->repeats = true;
+    snprintf(line, sizeof line, "key=once-%u-%u value=x", client->number, client->once);
+    snprintf(key, sizeof key, "retry-%u-%u", client->number, client->once);
+    struct call *call = make_call("kv.put", line);
+    struct operation_item *item = arena_alloc(&call->arena, sizeof *item);
+    struct guarded_args *guard = arena_alloc(&call->arena, sizeof *guard);
+    *item = (struct operation_item){call->operation, call->args};
+    *guard =
+        (struct guarded_args){.retry_key = arena_copy(&call->arena, slice_text(key)), .operation = {item, 1}};
+    call->guard = guard;
+    ask(client, call, 0, 0);
+}
+
+static void repeated(struct client *client, const struct call *call)
+{
+    client->repeats = false;
+    if (call->replayed) mark(MARK_ANSWER_REPLAYED);
+    if (world.faults.wall_jumps) return; /* leaders whose clocks differ by hours may forget a key too early */
+    if (call->outcome == OUTCOME_OK || (call->outcome == OUTCOME_CREATED && value(call, "version") != 1))
+        sim_fail("what was asked for once was done twice");
+}
+
 /* --- the operator --- */
 
 static void operate(struct client *client)
@@ -262,7 +293,9 @@ static void act(struct client *client)
 {
     uint64_t dice = draw(100);
     client->next_ms = world.now_ms + draw(400);
-    if (client->number < world.faults.operators && dice < 25)
+    if (client->repeats || draw(12) == 0)
+        repeat(client);
+    else if (client->number < world.faults.operators && dice < 25)
         operate(client);
     else if (draw(8) == 0)
         generated(client);
@@ -397,6 +430,7 @@ static void take(struct client *client, const struct call *call)
         if (call->operation->kind == OPERATION_COMMAND) judge_denied(call->number);
     } else if (call->outcome != OUTCOME_OUTCOME_UNKNOWN) {
         judge_told(call->number, call, client->acked_before);
+        if (call->guard) repeated(client, call);
         judge_query(call);
         bool good = call->outcome == OUTCOME_OK || call->outcome == OUTCOME_CREATED ||
                     call->outcome == OUTCOME_NOTHING;

@@ -131,6 +131,7 @@ extern const char *const fault_names[FAULT_KINDS];
     X(DISK_HUNG)                                                                                             \
     X(LINK_CLOGGED)                                                                                          \
     X(GENERATED_GRANTED)                                                                                     \
+    X(ANSWER_REPLAYED)                                                                                       \
     X(QUERY_COMPARED)                                                                                        \
     X(SNAPSHOT_DURING_CHANGE)
 

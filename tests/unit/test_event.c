@@ -220,6 +220,22 @@ static void the_history_is_trimmed_by_size(void **state)
     assert_int_equal(events_floor(world->rows), world->index - rows_memory_count(world->rows));
 }
 
+/* A prefix of many large values is deleted: no later entry pays for it alone. */
+static void what_is_far_too_much_goes_by_and_by(void **state)
+{
+    struct coord_world *world = *state;
+    tell_many(world, 300, MIB);
+    size_t left = rows_memory_count(world->rows), entries = 0;
+    assert_int_equal(left, 300);
+    for (; left > KEPT_MIB; entries++) {
+        tell_one(world, "/guards/a", "x", MIB);
+        size_t now = rows_memory_count(world->rows);
+        assert_true(now <= left && left + 1 - now <= 18);
+        left = now;
+    }
+    assert_in_range(entries, 14, 17);
+}
+
 static void the_floor_is_the_last_that_went(void **state)
 {
     struct coord_world *world = *state;
@@ -386,6 +402,7 @@ int main(void)
         TEST(an_entry_that_tells_much_has_parts),
         TEST(a_part_is_not_the_entry),
         TEST(the_history_is_trimmed_by_size),
+        TEST(what_is_far_too_much_goes_by_and_by),
         TEST(the_floor_is_the_last_that_went),
         TEST(the_newest_entry_stays),
         TEST(rows_kept_for_an_event_go_with_it),

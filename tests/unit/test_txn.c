@@ -127,6 +127,18 @@ static void what_is_senseless(void **state)
     buffer_free(&text);
 }
 
+static void a_condition_without_sense_refuses(void **state)
+{
+    struct coord_world *world = *state;
+    uint64_t digest = rows_digest(world->rows);
+    assert_int_equal(DO("txn",
+                        "{\"if\":[{\"op\":\"kv.compare\",\"key\":\"a\",\"version\":1,\"exists\":true}],"
+                        "\"else\":[{\"op\":\"lock.acquire\",\"name\":\"no\"}]}"),
+                     OUTCOME_TXN_REFUSED);
+    SAYS("\"position\":0,\"refused\":[{\"op\":\"kv.compare\",\"status\":422");
+    assert_true(rows_digest(world->rows) == digest);
+}
+
 /* A token is the index of the entry: it cannot be granted twice. */
 static void one_lock_is_granted_once(void **state)
 {
@@ -562,6 +574,7 @@ int main(void)
         TEST(nested_conditions_see_the_state_before),
         TEST(a_nested_refusal_takes_the_outer_back),
         TEST(what_is_senseless),
+        TEST(a_condition_without_sense_refuses),
         TEST(nothing_to_do_is_done),
         TEST(a_repetition_is_given_the_first_answer),
         TEST(another_request_with_the_key_is_refused),

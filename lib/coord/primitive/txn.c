@@ -138,6 +138,7 @@ static const char *senseless(const struct txn_args *args, unsigned depth, size_t
 /* --- conditions --- */
 
 /* What was decided, in the order in which the transactions begin. */
+enum { STATUS_SENSELESS = 422 };
 struct decisions {
     bool held[TXN_OPERATIONS_MAX + 1];
     size_t count, used;
@@ -148,21 +149,36 @@ static struct list branch_of(const struct txn_args *args, bool held)
     return held ? args->then : args->otherwise;
 }
 
-static void decide(struct apply *apply, const struct txn_args *args, struct decisions *decisions)
+static const struct txn_refusal *refusal_of(struct apply *apply, bool succeeded, size_t position,
+                                            const struct operation_result *result)
+{
+    struct txn_refusal *refusal = arena_alloc(apply->arena, sizeof *refusal);
+    struct operation_result *refused = arena_alloc(apply->arena, sizeof *refused);
+    *refused = *result;
+    *refusal = (struct txn_refusal){succeeded, position, {refused, 1}};
+    return refusal;
+}
+
+/* A condition that makes no sense is no condition that fails: NULL, or what refuses the transaction. */
+static const struct txn_refusal *decide(struct apply *apply, const struct txn_args *args,
+                                        struct decisions *decisions)
 {
     const struct operation_item *conditions = args->conditions.items;
-    bool held = true;
+    bool held = true, replayed;
     for (size_t i = 0; i < args->conditions.count && held; i++) {
         struct operation_result result;
-        bool replayed;
         CHECK(txn_run(apply, &conditions[i], &result, &replayed));
         held = is_success(&result);
+        if (outcome_facts(result.outcome)->status == STATUS_SENSELESS)
+            return refusal_of(apply, false, i, &result);
     }
     decisions->held[decisions->count++] = held;
     struct list branch = branch_of(args, held);
     const struct operation_item *items = branch.items;
-    for (size_t i = 0; i < branch.count; i++)
-        if (is_txn(&items[i])) decide(apply, items[i].args, decisions);
+    const struct txn_refusal *refusal = NULL;
+    for (size_t i = 0; i < branch.count && !refusal; i++)
+        if (is_txn(&items[i])) refusal = decide(apply, items[i].args, decisions);
+    return refusal;
 }
 
 /* --- doing it --- */
@@ -175,16 +191,6 @@ static struct operation_result waits(const struct operation_item *item)
     return (struct operation_result){.operation = item->operation,
                                      .outcome = OUTCOME_SENSELESS,
                                      .detail = SLICE("a transaction does not wait")};
-}
-
-static const struct txn_refusal *refusal_of(struct apply *apply, bool succeeded, size_t position,
-                                            const struct operation_result *result)
-{
-    struct txn_refusal *refusal = arena_alloc(apply->arena, sizeof *refusal);
-    struct operation_result *refused = arena_alloc(apply->arena, sizeof *refused);
-    *refused = *result;
-    *refusal = (struct txn_refusal){succeeded, position, {refused, 1}};
-    return refusal;
 }
 
 static bool run_nested(struct apply *apply, const struct operation_item *item, struct decisions *decisions,
@@ -248,10 +254,10 @@ static void txn(struct apply *apply, const void *arguments)
     struct decisions decisions = {.count = 0};
     struct txn_result *result = arena_alloc(apply->arena, sizeof *result);
     apply->in_txn = true;
-    decide(apply, args, &decisions);
+    const struct txn_refusal *refusal = decide(apply, args, &decisions);
     struct apply before = *apply;
     rows_try(apply->rows);
-    const struct txn_refusal *refusal = run(apply, args, &decisions, result);
+    if (!refusal) refusal = run(apply, args, &decisions, result);
     bool large = !refusal && is_too_large(result);
     if (refusal || large)
         take_back(apply, &before);
