@@ -1,7 +1,9 @@
 """Transactions over HTTP: any operations of any primitives, all or nothing, in one entry."""
 
 import json
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -289,6 +291,23 @@ def test_answers_too_large_change_nothing(client, key):
     answer = refused(client, {"then": [put(key + "2"), look, look]}, "senseless", 422)
     assert "read less" in answer["detail"]
     assert value_of(client, key + "2") is None
+
+
+# --- as people write it ---
+
+
+def test_the_guide_runs(own_node):
+    """Every line of api/guide/README.md does what it says, against a node of its own."""
+    guide = Path(__file__).resolve().parents[2] / "api" / "guide" / "README.md"
+    lines = [line[4:] for line in guide.read_text().splitlines() if line.startswith("    ")]
+    assert len(lines) > 10
+    node = own_node()
+    script = "\n".join(["set -e -o pipefail; curl() { command curl -fsS \"$@\"; }"] + lines)
+    done = subprocess.run(["bash", "-c", script.replace("localhost:7400", f"localhost:{node.port}")], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "debug=off" in done.stdout and '"succeeded":true' in done.stdout
+    assert node.request("GET", "/v1/kv/leader")[2] == "n2"
+    assert node.request("PUT", "/v1/kv/deploy/target", b"v3")[2]["code"] == "guarded"
 
 
 # --- together ---
