@@ -57,7 +57,7 @@ static void tell(struct apply *apply, enum lease_event kind, const struct lease_
     if (row->kind != LEASE_NAMED) return;
     struct told *told = arena_alloc(apply->arena, sizeof *told);
     *told = (struct told){row->id, row->ttl_ms, reason, row->owner};
-    event_add(apply, &lease_primitive, kind,
+    event_add(apply, &lease_primitive, (uint8_t)kind,
               arena_printf(apply->arena, "/leases/L%llx", (unsigned long long)row->id), told, 0);
 }
 
