@@ -69,6 +69,15 @@ def test_expires_in_ms_is_that_of_now(client, node, retry):
     assert 0 < keyed(client, retry + "kv", put, b"1", "PUT")[2]["expires_in_ms"] < 19990
 
 
+def test_a_grant_that_is_over_is_told_as_such(client, name, retry):
+    path = f"/v1/locks/{name}/acquire?ttl=500ms"
+    first = keyed(client, retry, path)[2]
+    until(lambda: not client.request("GET", f"/v1/locks/{name}")[2]["holders"], "its lease ends", 60)
+    again = keyed(client, retry, path)
+    assert replayed(again) and (again[2]["token"], again[2]["expires_in_ms"]) == (first["token"], 0)
+    assert client.request("GET", f"/v1/locks/{name}")[2]["holders"] == []
+
+
 def test_a_grant_once_released_is_not_granted_again(client, name, retry):
     grant = keyed(client, retry, f"/v1/locks/{name}/acquire?owner=me")[2]
     assert client.request("POST", f"/v1/locks/{name}/release?token={grant['token']}")[0] == 200

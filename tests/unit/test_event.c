@@ -188,12 +188,11 @@ static void a_part_is_not_the_entry(void **state)
     struct coord_world *world = *state;
     tell_many(world, 3000, 0);
     struct slice key, value;
-    uint64_t first_total;
+    uint64_t first_total = 0, total = 0;
     assert_true(rows_seek(world->rows, SLICE("e"), &key, &value) && take_varint(&value, &first_total));
     /* just so much that the first part is more than may be kept */
     tell_one(world, "/guards/big", "x", 0);
     assert_true(rows_seek_back(world->rows, SLICE("f"), &key, &value));
-    uint64_t total;
     assert_true(take_varint(&value, &total));
     tell_one(world, "/guards/big", "x", EVENT_BYTES_KEPT - (total - first_total) - 10);
     assert_int_equal(events_floor(world->rows), 8);
