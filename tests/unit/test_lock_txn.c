@@ -189,6 +189,25 @@ static void an_upgrade_within_a_transaction_is_done_or_refused(void **state)
     ASSERT_REFUSED(world, 0, OUTCOME_LOCK_HELD, "lock.acquire name=s lease=L100000");
 }
 
+static void several_at_once_within_a_transaction(void **state)
+{
+    struct world *world = *state;
+    run(world, "lease.create owner=x");
+    ASSERT_REFUSED(world, 1, OUTCOME_SENSELESS, "lock.acquire name=b mode=shared",
+                   "lock.acquire_many names=a,b mode=shared");
+    ASSERT_REFUSED(world, 1, OUTCOME_SENSELESS, "lock.acquire_many names=a,b mode=shared",
+                   "lock.acquire name=a mode=shared lease=L100000");
+    ASSERT_REFUSED(world, 1, OUTCOME_LOCK_HELD, "lock.acquire_many names=a,b", "lock.acquire_many names=c,a");
+    const struct answer *answer =
+        TXN(world, "lock.acquire_many names=a,b lease=L100000", "lock.acquire_many names=b,c any=true");
+    assert_int_equal(answer->outcome, OUTCOME_OK);
+    uint64_t index = world->index;
+    assert_int_equal(token_of(world, "a"), index);
+    assert_int_equal(token_of(world, "b"), index);
+    assert_int_equal(token_of(world, "c"), index);
+    assert_int_equal(TXN(world, "lock.acquire_many names=d,e wait=1s")->outcome, OUTCOME_SENSELESS);
+}
+
 static int set_up(void **state)
 {
     struct world *world = test_calloc(1, sizeof *world);
@@ -217,6 +236,7 @@ int main(void)
         TEST(one_entry_grants_a_lock_once),
         TEST(a_waiter_comes_before_the_rest_of_the_transaction),
         TEST(an_upgrade_within_a_transaction_is_done_or_refused),
+        TEST(several_at_once_within_a_transaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

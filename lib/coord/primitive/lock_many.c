@@ -161,9 +161,15 @@ static void dequeue_all(struct lock *locks, const struct lock_many *many)
     CHECK(rows_delete(locks->apply->rows, key_slice(&key)));
 }
 
+/* A new row makes room for itself by forgetting idle ones: by then none of the others may look idle that is
+ * not.
+ */
 void lock_many_save(struct lock *locks, size_t count)
 {
-    for (size_t i = 0; i < count; i++) lock_save(&locks[i]);
+    for (size_t i = 0; i < count; i++)
+        if (locks[i].exists) lock_save(&locks[i]);
+    for (size_t i = 0; i < count; i++)
+        if (!locks[i].exists) lock_save(&locks[i]);
 }
 
 /* What was changed is in the rows: the locks go on, one after the other. */
@@ -275,14 +281,15 @@ void lock_many_wait(struct apply *apply, const struct lock_many *many)
 {
     struct lock_request waiter = waiter_of(many);
     struct slice place = lock_place(apply, &waiter);
-    struct lock *locks = lock_many_load(apply, many);
     for (size_t i = 0; i < many->names.count; i++) {
+        struct lock lock;
         struct lock_request before;
-        if (lock_waiter_at(&locks[i], place, &before))
-            lock_put_waiter(&locks[i], &waiter);
+        lock_load(&lock, apply, lock_many_name(many, i));
+        if (lock_waiter_at(&lock, place, &before))
+            lock_put_waiter(&lock, &waiter);
         else
-            lock_enqueue(&locks[i], &waiter);
-        lock_save(&locks[i]);
+            lock_enqueue(&lock, &waiter);
+        lock_save(&lock);
     }
     wait_register(apply, many->request->answer_index, LOCK_CODE,
                   object_what(apply, lock_many_name(many, 0), 'w', place));
