@@ -144,6 +144,15 @@ def test_the_other_branch_is_all_or_nothing_too(client, key):
     assert value_of(client, key) is None
 
 
+def test_a_condition_that_makes_no_sense_is_none_that_fails(client, key):
+    """A revision that is still to come, say: neither branch is done."""
+    answer = refused(client, {"if": [{"op": "kv.compare", "key": key, "exists": False}, {"op": "kv.get", "key": key, "at": (1 << 53) - 1}],
+                              "then": [put(key, "then")], "else": [put(key, "else")]})
+    assert (answer["succeeded"], answer["position"]) == (False, 1)
+    assert (answer["refused"][0]["op"], answer["refused"][0]["code"]) == ("kv.get", "revision_ahead")
+    assert value_of(client, key) is None
+
+
 def test_nested_transactions_decide_first(client, key):
     """Conditions of nested ones look at the state before, too."""
     absent = {"op": "kv.compare", "key": key, "exists": False}
@@ -225,6 +234,7 @@ def test_once_an_entry(client, name, key):
     ({"if": [{"op": "txn"}]}, "a condition must be a query"),
     ({"then": [{"op": "lock.acquire", "name": "a", "wait": "5s"}]}, "a transaction does not wait"),
     ({"else": [{"op": "election.campaign", "name": "a", "candidate": "x", "wait": 1}]}, "a transaction does not wait"),
+    ({"if": [{"op": "wait", "until": ["revision:1"], "wait": "5s"}]}, "a transaction does not wait"),
     ({"then": [{"op": "txn", "then": [{"op": "txn", "then": [{"op": "txn", "then": [{"op": "txn"}]}]}]}]}, "4 deep"),
     ({"then": [{"op": "txn", "if": [{"op": "kv.compare", "key": "a", "exists": True}] * 64, "else": [{"op": "lock.get", "name": "a"}] * 64}]},
      "at most 128"),

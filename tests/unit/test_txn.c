@@ -161,6 +161,10 @@ static void conditions_on_keys(void **state)
         "\"else\":[{\"op\":\"kv.get\",\"key\":\"n\"}]}";
     assert_int_equal(DO("txn", text), OUTCOME_OK); /* one of two fails */
     SAYS("{\"succeeded\":false,\"results\":[{\"op\":\"kv.get\",\"status\":404,\"code\":\"key_not_found\"");
+    assert_int_equal(DO("txn", "{\"if\":[{\"op\":\"kv.compare\",\"key\":\"n\",\"exists\":true},"
+                               "{\"op\":\"kv.compare\",\"key\":\"n\",\"exists\":false}]}"),
+                     OUTCOME_OK);
+    SAYS("\"succeeded\":false"); /* whichever of them */
     DO("kv.put", "{\"key\":\"n\",\"value\":\"1\"}");
     assert_int_equal(DO("txn", text), OUTCOME_OK);
     SAYS("{\"succeeded\":true,\"results\":[{\"op\":\"kv.put\",\"status\":201");

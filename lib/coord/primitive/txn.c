@@ -101,18 +101,25 @@ static bool is_txn(const struct operation_item *item)
     return item->operation == &txn_primitive.operations[0];
 }
 
+static const char does_not_wait[] = "a transaction does not wait: leave wait out";
+
 static const char *senseless(const struct txn_args *args, unsigned depth, size_t *count);
+
+static bool would_wait(const struct operation_item *item)
+{
+    bool waits = item->operation->flags & OPERATION_WAITS;
+    return waits && record_number(item->operation->args, item->args, "wait");
+}
 
 static const char *senseless_branch(struct list branch, unsigned depth, size_t *count)
 {
     const struct operation_item *items = branch.items;
     const char *why = NULL;
     for (size_t i = 0; i < branch.count && !why; i++) {
-        uint64_t wait_ms = record_number(items[i].operation->args, items[i].args, "wait");
         if (!operation_in_txn(items[i].operation))
             why = "an operation cannot stand in a transaction";
-        else if ((items[i].operation->flags & OPERATION_WAITS) && wait_ms)
-            why = "a transaction does not wait: leave wait out";
+        else if (would_wait(&items[i]))
+            why = does_not_wait;
         else if (is_txn(&items[i]))
             why = senseless(items[i].args, depth + 1, count);
     }
@@ -125,9 +132,11 @@ static const char *senseless(const struct txn_args *args, unsigned depth, size_t
 {
     const struct operation_item *conditions = args->conditions.items;
     if (depth > TXN_DEPTH_MAX) return "transactions are nested more than 4 deep";
-    for (size_t i = 0; i < args->conditions.count; i++)
+    for (size_t i = 0; i < args->conditions.count; i++) {
         if (conditions[i].operation->kind != OPERATION_QUERY || !operation_in_txn(conditions[i].operation))
             return "a condition must be a query, such as lock.check or kv.compare";
+        if (would_wait(&conditions[i])) return does_not_wait;
+    }
     *count += args->conditions.count;
     const char *why = senseless_branch(args->then, depth, count);
     if (!why) why = senseless_branch(args->otherwise, depth, count);
