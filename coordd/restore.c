@@ -53,7 +53,10 @@ bool node_enter(struct node *node, const struct datadir_founding *founding, char
     struct raftlog_found *found = &node->contents.found;
     struct state_mark mark = state_mark(node->contents.state);
     node->rows = state_rows(node->contents.state);
-    node->identity = found->identity;
+    node->identity.cluster = found->identity.cluster;
+    node->identity.node = found->identity.node;
+    if (strcmp(node->identity.name, found->identity.name) != 0) /* else others may be reading it: node_name */
+        memcpy(node->identity.name, found->identity.name, sizeof node->identity.name);
     node->applied = mark.applied;
     node->applied_term = mark.term;
     node->stamped_ms = mark.time_ms;
