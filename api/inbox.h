@@ -15,7 +15,7 @@ struct api_loop {
     struct call *calls, **calls_end;
     struct notice *barriers, **barriers_end;
     struct parcel *parcels, **parcels_end;
-    struct call *batch, **batch_end; /* the node thread's, within one mailbox_deliver */
+    struct call *batch, **batch_end;                 /* the node thread's, within one mailbox_deliver */
     struct parcel *parcel_batch, **parcel_batch_end; /* the same, of mailbox_post */
     struct api_loop *next_batch;
 };
