@@ -9,8 +9,8 @@
  * over): in all of them it is one of the two. So a new circle leads through it, and whoever is refused there
  * keeps the whole free of circles. A grant to the first of a queue makes no new pair.
  *
- * The search looks at SEARCH_MAX pairs at most, the nearest first; a circle that is larger is not seen, and
- * ends with the wait of one of its members. */
+ * The search looks at SEARCH_MAX pairs at most: first along those who hold locks, as far as that goes, then
+ * along the queues. A circle that is too large is not seen, and ends with the wait of one of its members. */
 #include "coord/primitive/lock.h"
 
 #include "base/check.h"
@@ -33,6 +33,7 @@ struct search {
     size_t closes; /* whose wait leads back to the first member; SIZE_MAX: none yet */
     struct member closing;
     size_t from; /* whose waits are looked at */
+    bool queues; /* for those before it in the queue, else for who holds the lock */
 };
 
 /* A lock in hand is newer than its row. */
@@ -85,34 +86,47 @@ static bool exclude(const struct lock *lock, const struct lock_request *waiter,
     return waiter->mode != LOCK_SHARED || holder->mode != LOCK_SHARED;
 }
 
-/* All that this one waiter waits for. */
-static void look_at_wait(struct search *search, struct slice name, struct slice place)
+static void look_at_holders(struct search *search, struct lock *lock, const struct lock_request *waiter,
+                            bool passed)
 {
-    struct lock lock = load(search, name);
-    struct lock_request waiter, other;
-    struct holder_row holder;
     const struct lock_request *gets = search->hand->gets;
-    CHECK(lock_waiter_at(&lock, place, &waiter));
-    if (waiter.any) return;
-    bool passed = gets && slice_equal(search->hand->locks[0].name, name);
-    if (passed && search->from == 0) return; /* that wait is over with the grant */
-    for (uint64_t last = 0; !done(search) && lock_next_holder(&lock, last, &holder); last = holder.token)
-        if (exclude(&lock, &waiter, &holder))
-            add(search, (struct member){.lease = holder.lease, .owner = holder.owner, .lock = name});
-    struct holder_row next = {.mode = passed ? gets->mode : 0, .permits = passed ? gets->permits : 0};
-    if (passed && exclude(&lock, &waiter, &next))
-        add(search, (struct member){.lease = gets->lease, .owner = gets->owner, .lock = name});
-    for (struct slice at = {0}; !done(search) && lock_next_waiter(&lock, &at, &other);) {
+    struct holder_row holder;
+    for (uint64_t last = 0; !done(search) && lock_next_holder(lock, last, &holder); last = holder.token)
+        if (exclude(lock, waiter, &holder))
+            add(search, (struct member){.lease = holder.lease, .owner = holder.owner, .lock = lock->name});
+    if (!passed) return;
+    struct holder_row next = {.mode = gets->mode, .permits = gets->permits};
+    if (exclude(lock, waiter, &next))
+        add(search, (struct member){.lease = gets->lease, .owner = gets->owner, .lock = lock->name});
+}
+
+static void look_at_queue(struct search *search, struct lock *lock, struct slice place)
+{
+    struct lock_request other;
+    for (struct slice at = {0}; !done(search) && lock_next_waiter(lock, &at, &other);) {
         if (slice_compare(at, place) >= 0) break;
         if (other.lease || other.many)
             add(search, (struct member){.lease = other.lease,
                                         .many = other.lease ? 0 : other.arrived,
                                         .owner = other.owner,
-                                        .lock = name,
+                                        .lock = lock->name,
                                         .queued = true});
         else
             search->pairs++; /* it waits for nothing but what this one waits for too */
     }
+}
+
+static void look_at_wait(struct search *search, struct slice name, struct slice place)
+{
+    struct lock lock = load(search, name);
+    struct lock_request waiter;
+    CHECK(lock_waiter_at(&lock, place, &waiter));
+    bool passed = search->hand->gets && slice_equal(search->hand->locks[0].name, name);
+    if (waiter.any || (passed && search->from == 0)) return; /* or: that wait is over with the grant */
+    if (search->queues)
+        look_at_queue(search, &lock, place);
+    else
+        look_at_holders(search, &lock, &waiter, passed);
 }
 
 static void look_at_attachment(struct apply *apply, uint8_t primitive, struct slice what, void *context)
@@ -214,6 +228,16 @@ static struct list circle(const struct search *search)
     return (struct list){steps, length};
 }
 
+static void look_around(struct search *search)
+{
+    size_t along_holders = 0, along_queues = 0;
+    while (!done(search) && along_queues < search->count) {
+        search->queues = along_holders == search->count;
+        search->from = search->queues ? along_queues++ : along_holders++;
+        look_at_waits(search);
+    }
+}
+
 bool lock_closes_cycle(struct apply *apply, const struct lock_request *request, const struct lock_hand *hand,
                        struct list *cycle)
 {
@@ -223,7 +247,7 @@ bool lock_closes_cycle(struct apply *apply, const struct lock_request *request, 
         .apply = apply, .hand = hand, .members = &first, .count = 1, .room = 1, .closes = SIZE_MAX};
     if (!request->lease && !request->many) return false;
     if (!has_dependents(&search)) return false;
-    for (; search.from < search.count && !done(&search); search.from++) look_at_waits(&search);
+    look_around(&search);
     if (search.closes == SIZE_MAX) return false;
     *cycle = circle(&search);
     return true;
