@@ -366,7 +366,8 @@ void node_see(struct node *node)
                                                       .applied = node->applied,
                                                       .term = mark.term,
                                                       .time_ms = mark.time_ms,
-                                                      .now_ms = node->now_ms});
+                                                      .now_ms = node->now_ms,
+                                                      .unable_since_ms = node->unable_since_ms});
 }
 
 static void show_watches(const struct node *node, struct node_view *view)

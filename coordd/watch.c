@@ -129,6 +129,25 @@ void watcher_bookmark(struct watches *watches, struct watcher *watcher, uint64_t
         send_bookmark(watches, watcher, revision);
 }
 
+static bool is_alone(const struct watches *watches)
+{
+    const struct watches_view *view = &watches->view;
+    return view->unable_since_ms && view->now_ms >= view->unable_since_ms + WATCH_ALONE_MS;
+}
+
+static void end_all(struct watches *watches, const char *why)
+{
+    struct chunk *ends[STREAM_FORMS];
+    for (size_t i = 0; i < STREAM_FORMS; i++)
+        ends[i] = watch_control("end", watches->view.applied, false, why, (enum stream_form)i);
+    for (size_t i = 0; i < WATCHER_STATES; i++)
+        while (!link_is_empty(&watches->states[i])) {
+            struct watcher *watcher = CONTAINER_OF(watches->states[i].next, struct watcher, of_state);
+            watcher_end(watches, watcher, ends[watcher->form]);
+        }
+    for (size_t i = 0; i < STREAM_FORMS; i++) chunk_release(ends[i]);
+}
+
 /* --- opening --- */
 
 static void refuse(struct watches *watches, struct call *call, enum outcome outcome,
@@ -179,6 +198,8 @@ void watches_open(struct watches *watches, struct call *call)
     call->operation->watch(&call->arena, call->args, &request);
     if (request.refusal.size) {
         refuse(watches, call, OUTCOME_SENSELESS, NULL, request.refusal);
+    } else if (is_alone(watches)) {
+        refuse(watches, call, OUTCOME_NO_LEADER, NULL, (struct slice){0});
     } else if (call->since_given && call->since > applied) {
         polls_ahead(watches, call);
     } else if (call->since_given && call->since < floor) {
@@ -271,6 +292,9 @@ void watches_turn(struct watches *watches)
     polls_step(watches);
     holds_step(watches);
     uint64_t now_ms = watches->view.now_ms;
+    if (watches->watchers.count && is_alone(watches))
+        end_all(watches, "this node knows of no leader: watch on at another one, since the last revision that "
+                         "you have");
     if (!watches->watchers.count || now_ms < watches->slot_ms) return;
     give_signs(watches);
     watches->slot_ms = watches->slot_ms + SLOT_MS > now_ms ? watches->slot_ms + SLOT_MS : now_ms + SLOT_MS;
@@ -308,18 +332,7 @@ void watches_stop(struct watches *watches)
 {
     watches->stopped = true;
     polls_stop(watches);
-    struct chunk *ends[STREAM_FORMS];
-    for (size_t i = 0; i < STREAM_FORMS; i++)
-        ends[i] = watch_control("end", watches->view.applied, false,
-                                "the node is shutting down: watch on at another one, since the last revision "
-                                "that you have",
-                                (enum stream_form)i);
-    for (size_t i = 0; i < WATCHER_STATES; i++)
-        while (!link_is_empty(&watches->states[i])) {
-            struct watcher *watcher = CONTAINER_OF(watches->states[i].next, struct watcher, of_state);
-            watcher_end(watches, watcher, ends[watcher->form]);
-        }
-    for (size_t i = 0; i < STREAM_FORMS; i++) chunk_release(ends[i]);
+    end_all(watches, "the node is shutting down: watch on at another one, since the last revision that you have");
 }
 
 struct watches_counts watches_counts(const struct watches *watches)

@@ -23,7 +23,8 @@ enum {
     WATCH_WINDOW = 256 * 1024,       /* unsent bytes of a watcher beyond which it waits */
     WATCH_NARROW_WINDOW = 16 * 1024, /* while all watchers together have more than the budget */
     WATCH_BUDGET = 64 * 1024 * 1024,
-    WATCH_AHEAD_MS = 2000 /* how long a watch waits for a revision that this node has not reached */
+    WATCH_ALONE_MS = 10000, /* without a leader, until streams end: what they tell is old */
+    WATCH_AHEAD_MS = 2000   /* how long a watch waits for a revision that this node has not reached */
 };
 
 struct watches;
@@ -36,6 +37,7 @@ struct watches_view {
     struct rows *rows;
     uint64_t applied, term, time_ms; /* of the last entry applied */
     uint64_t now_ms;
+    uint64_t unable_since_ms; /* no leader is known since then; 0: one is */
 };
 void watches_see(struct watches *watches, const struct watches_view *view);
 

@@ -187,6 +187,25 @@ def test_over_a_snapshot(tmp_path):
         judge(stay, Done(writer, stay.last))
 
 
+def test_a_node_that_is_cut_off_ends_its_streams(cluster):
+    left, *others = list(cluster.nodes)
+    stream = Stream(cluster.ports[left], f"/v1/watch?prefix={PREFIX}", "ndjson", timeout_s=90)
+    stream.any()
+    for name in others:
+        cluster.pause(name)
+    events, clean = stream.rest()
+    assert clean and events[-1]["type"] == "end" and "no leader" in events[-1]["detail"]
+    refused = Stream(cluster.ports[left], "/v1/watch")
+    status, problem = refused.refusal()
+    assert (status, problem["code"]) == (503, "no_leader")
+    for name in others:
+        cluster.resume(name)
+    cluster.wait_ready(limit_s=60)
+    with Stream(cluster.ports[left], "/v1/watch") as again:
+        assert again.any()["type"] == "bookmark"
+    stream.close(), refused.close()
+
+
 class Done:
     def __init__(self, writer, last):
         self.done = {r: p for r, p in writer.done.items() if r <= last}

@@ -384,6 +384,30 @@ static void the_end_is_told(void **state)
     assert_int_equal(delivered[2]->outcome, OUTCOME_SHUTTING_DOWN);
 }
 
+static void a_node_without_a_leader_ends_its_streams(void **state)
+{
+    struct world *world = *state;
+    struct stream stream = {0}, refused = {0};
+    open_now(world, &stream, "", 0);
+    world->view.unable_since_ms = world->view.now_ms;
+    world->view.now_ms += WATCH_ALONE_MS - 1;
+    turn(world);
+    assert_false(stream.last);
+    world->view.now_ms++;
+    turn(world);
+    assert_true(stream.last);
+    assert_string_equal(told(&stream), "end;");
+    struct call *call = open_now(world, &refused, "", 0);
+    deliver(world);
+    assert_int_equal(call->outcome, OUTCOME_NO_LEADER);
+    world->view.unable_since_ms = 0;
+    turn(world);
+    call = open_now(world, &refused, "", 0);
+    deliver(world);
+    assert_int_equal(call->outcome, OUTCOME_OK);
+    buffer_free(&refused.text);
+}
+
 static void a_client_that_is_gone_gets_a_last_parcel(void **state)
 {
     struct world *world = *state;
@@ -500,6 +524,7 @@ int main(void)
         TEST(the_present_state_while_it_changes),
         TEST(signs_of_life_come_in_time),
         TEST(the_end_is_told),
+        TEST(a_node_without_a_leader_ends_its_streams),
         TEST(a_client_that_is_gone_gets_a_last_parcel),
         TEST(whoever_reads_however_slowly_gets_all_of_it_once),
     };
