@@ -4,6 +4,7 @@
 #include "tests/unit/coord_world.h"
 #include "tests/unit/cmocka_all.h"
 
+#include <malloc.h>
 #include <stdio.h>
 
 static int set_up(void **state)
@@ -101,6 +102,40 @@ static void a_nested_refusal_takes_the_outer_back(void **state)
     SAYS("\"position\":1,\"refused\":[{\"op\":\"txn\"");
     SAYS("\"refused\":[{\"op\":\"lock.release\",\"status\":409");
     assert_true(rows_digest(world->rows) == digest);
+}
+
+/* Held by the arena, before it is reset; a sanitizer's allocator says 0. */
+static size_t bytes_of(struct coord_world *world, const char *json)
+{
+    void *args;
+    const struct operation *operation = read_command(world, "txn", json, &args);
+    struct apply apply;
+    struct mallinfo2 before = mallinfo2(), after;
+    apply_begin(&apply, world->rows, &world->arena, ++world->index, 1, world->time_ms);
+    coord_apply(&apply, &(struct command){.operation = operation, .args = args});
+    after = mallinfo2();
+    note_all(world, apply.answers);
+    return after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
+}
+
+static void large_results_are_not_gathered_first(void **state)
+{
+    static const char get[] = "{\"op\":\"kv.get\",\"key\":\"k\"}";
+    struct coord_world *world = *state;
+    struct buffer text = {0};
+    buffer_add_text(&text, "{\"key\":\"k\",\"value\":\"");
+    for (int i = 0; i < 1000 * 1000; i++) buffer_add_byte(&text, 'x');
+    buffer_add(&text, "\"}", 3);
+    assert_int_equal(DO("kv.put", (const char *)text.data), OUTCOME_CREATED);
+    for (int conditions = 0; conditions < 2; conditions++) {
+        text.size = 0;
+        buffer_printf(&text, "{\"%s\":[%s", conditions ? "if" : "then", get);
+        for (int i = 1; i < 100; i++) buffer_printf(&text, ",%s", get);
+        buffer_add(&text, "]}", 3);
+        assert_true(bytes_of(world, (const char *)text.data) < 8 << 20);
+        assert_int_equal(world->outcome, conditions ? OUTCOME_OK : OUTCOME_SENSELESS);
+    }
+    buffer_free(&text);
 }
 
 static void what_is_senseless(void **state)
@@ -577,6 +612,7 @@ int main(void)
         TEST(conditions_choose_the_branch),
         TEST(nested_conditions_see_the_state_before),
         TEST(a_nested_refusal_takes_the_outer_back),
+        TEST(large_results_are_not_gathered_first),
         TEST(what_is_senseless),
         TEST(a_condition_without_sense_refuses),
         TEST(nothing_to_do_is_done),

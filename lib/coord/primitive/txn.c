@@ -146,11 +146,12 @@ static const char *senseless(const struct txn_args *args, unsigned depth, size_t
 
 /* --- conditions --- */
 
-/* What was decided, in the order in which the transactions begin. */
 enum { STATUS_SENSELESS = 422 };
+
+/* What was decided, in the order in which the transactions begin; and the size of the results so far. */
 struct decisions {
     bool held[TXN_OPERATIONS_MAX + 1];
-    size_t count, used;
+    size_t count, used, bytes;
 };
 
 static struct list branch_of(const struct txn_args *args, bool held)
@@ -168,6 +169,19 @@ static const struct txn_refusal *refusal_of(struct apply *apply, bool succeeded,
     return refusal;
 }
 
+/* Its answer, which may be large, is for nobody: it does not stay in the turn's memory. */
+static int status_of(struct apply *apply, const struct operation_item *condition)
+{
+    struct arena own = {0}, *turn = apply->arena;
+    struct operation_result result;
+    bool replayed;
+    apply->arena = &own;
+    CHECK(txn_run(apply, condition, &result, &replayed));
+    apply->arena = turn;
+    arena_free(&own);
+    return outcome_facts(result.outcome)->status;
+}
+
 /* A condition that makes no sense is no condition that fails: NULL, or what refuses the transaction. */
 static const struct txn_refusal *decide(struct apply *apply, const struct txn_args *args,
                                         struct decisions *decisions)
@@ -176,10 +190,11 @@ static const struct txn_refusal *decide(struct apply *apply, const struct txn_ar
     bool held = true, replayed;
     for (size_t i = 0; i < args->conditions.count && held; i++) {
         struct operation_result result;
-        CHECK(txn_run(apply, &conditions[i], &result, &replayed));
-        held = is_success(&result);
-        if (outcome_facts(result.outcome)->status == STATUS_SENSELESS)
-            return refusal_of(apply, false, i, &result);
+        int status = status_of(apply, &conditions[i]);
+        held = status < 400;
+        if (status != STATUS_SENSELESS) continue;
+        CHECK(txn_run(apply, &conditions[i], &result, &replayed)); /* once more, for its answer */
+        return refusal_of(apply, false, i, &result);
     }
     decisions->held[decisions->count++] = held;
     struct list branch = branch_of(args, held);
@@ -200,6 +215,18 @@ static struct operation_result waits(const struct operation_item *item)
     return (struct operation_result){.operation = item->operation,
                                      .outcome = OUTCOME_SENSELESS,
                                      .detail = SLICE("a transaction does not wait")};
+}
+
+/* Found on the way: a hundred reads of the same large value are not gathered first. */
+static const struct txn_refusal too_large;
+
+static size_t size_of(const struct operation_result *result)
+{
+    struct buffer bytes = {0};
+    if (result->shape) record_encode(result->shape, result->data, &bytes);
+    size_t size = bytes.size;
+    buffer_free(&bytes);
+    return size;
 }
 
 static bool run_nested(struct apply *apply, const struct operation_item *item, struct decisions *decisions,
@@ -226,6 +253,8 @@ static const struct txn_refusal *run(struct apply *apply, const struct txn_args 
         bool answered = is_txn(&items[i]) ? run_nested(apply, &items[i], decisions, &results[i])
                                           : txn_run(apply, &items[i], &results[i], &replayed);
         if (!answered) results[i] = waits(&items[i]);
+        if (!is_txn(&items[i])) decisions->bytes += size_of(&results[i]);
+        if (decisions->bytes > TXN_ANSWER_MAX) return &too_large;
         bool command = items[i].operation->kind == OPERATION_COMMAND;
         if (command && !is_success(&results[i])) return refusal_of(apply, held, i, &results[i]);
     }
@@ -267,7 +296,7 @@ static void txn(struct apply *apply, const void *arguments)
     struct apply before = *apply;
     rows_try(apply->rows);
     if (!refusal) refusal = run(apply, args, &decisions, result);
-    bool large = !refusal && is_too_large(result);
+    bool large = refusal == &too_large || (!refusal && is_too_large(result));
     if (refusal || large)
         take_back(apply, &before);
     else
