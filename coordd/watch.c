@@ -293,8 +293,9 @@ void watches_turn(struct watches *watches)
     holds_step(watches);
     uint64_t now_ms = watches->view.now_ms;
     if (watches->watchers.count && is_alone(watches))
-        end_all(watches, "this node knows of no leader: watch on at another one, since the last revision that "
-                         "you have");
+        end_all(watches,
+                "this node knows of no leader: watch on at another one, since the last revision that "
+                "you have");
     if (!watches->watchers.count || now_ms < watches->slot_ms) return;
     give_signs(watches);
     watches->slot_ms = watches->slot_ms + SLOT_MS > now_ms ? watches->slot_ms + SLOT_MS : now_ms + SLOT_MS;
@@ -332,7 +333,8 @@ void watches_stop(struct watches *watches)
 {
     watches->stopped = true;
     polls_stop(watches);
-    end_all(watches, "the node is shutting down: watch on at another one, since the last revision that you have");
+    end_all(watches,
+            "the node is shutting down: watch on at another one, since the last revision that you have");
 }
 
 struct watches_counts watches_counts(const struct watches *watches)
