@@ -307,8 +307,8 @@ def test_answers_too_large_change_nothing(client, key):
 
 
 def test_the_guide_runs(own_node):
-    """Every line of api/guide/README.md does what it says, against a node of its own."""
-    guide = Path(__file__).resolve().parents[2] / "api" / "guide" / "README.md"
+    """Every line of api/guide/keys.md does what it says, against a node of its own."""
+    guide = Path(__file__).resolve().parents[2] / "api" / "guide" / "keys.md"
     lines = [line[4:] for line in guide.read_text().splitlines() if line.startswith("    ")]
     assert len(lines) > 10
     node = own_node()

@@ -60,7 +60,8 @@ def known_places(top):
         head, _, rest = name.partition("/")
         if (head not in TOP_DIRECTORIES) if rest else (head not in TOP_FILES):
             found.append(f"{name}: the top level has no such thing")
-        if name.startswith(PRODUCT) and not name.endswith((".c", ".h", "/README.md")) and "/ui/" not in name:
+        page = name.startswith("api/guide/") and name.endswith(".md")
+        if name.startswith(PRODUCT) and not name.endswith((".c", ".h", "/README.md")) and "/ui/" not in name and not page:
             found.append(f"{name}: neither code nor README.md")
     return found
 
