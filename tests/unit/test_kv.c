@@ -253,6 +253,15 @@ static void more_than_ten_thousand_go_by_a_limit(void **unused)
     assert_int_equal(answer->outcome, OUTCOME_TOO_MANY_KEYS);
     assert_int_equal(record_number(answer->shape, answer->data, "limit"), KV_DELETE_MAX);
     assert_int_equal(count_events(entry_index), 0);
+    begin(); /* nor do several requests of one entry delete more */
+    for (int i = 0; i < 2; i++) {
+        struct args args = args_of("kv.delete_prefix");
+        set_bytes(&args, "prefix", slice_text(i ? "k" : "k0"));
+        set_number(&args, "limit", i ? KV_DELETE_MAX - 4 : 5);
+        rows_try(rows);
+        assert_int_equal(run_in(&entry, &args)->outcome, i ? OUTCOME_TOO_MANY_KEYS : OUTCOME_OK);
+        rows_decide(rows, false);
+    }
     answer = delete_prefix("k", KV_DELETE_MAX);
     assert_int_equal(record_number(answer->shape, answer->data, "deleted"), KV_DELETE_MAX);
     assert_true(flag_at(answer->shape, answer->data, "more"));

@@ -312,11 +312,16 @@ static void delete_prefix(struct apply *apply, const void *arguments)
         return;
     }
     struct kv_scan scan = kv_scan(apply->arena, args->prefix, args->from, args->to, KV_NEWEST);
-    if (!survey(apply, scan, args->limit ? args->limit : KV_DELETE_MAX, result)) return;
-    if (result->more && !args->limit) {
-        kv_refuse_limit(apply, KV_DELETE_MAX, SLICE("give a limit, and repeat while there are more"));
+    uint64_t room = KV_DELETE_MAX - apply->keys_deleted;
+    bool limited = args->limit && args->limit <= room;
+    if (!survey(apply, scan, limited ? args->limit : room, result)) return;
+    if (result->more && !limited) {
+        kv_refuse_limit(apply, KV_DELETE_MAX,
+                        apply->keys_deleted ? SLICE("a transaction deletes no more than one request may")
+                                            : SLICE("give a limit, and repeat while there are more"));
         return;
     }
+    apply->keys_deleted += result->deleted;
     struct kv_version version;
     struct slice key;
     uint64_t looks = result->deleted;
