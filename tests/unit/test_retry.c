@@ -1,5 +1,6 @@
 // links: api lib support
 /* Safe retries (Idempotency-Key) and fences (Coord-Fence): the command around a command. */
+#include "coord/key.h"
 #include "tests/unit/coord_world.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -204,6 +205,28 @@ static void transactions_are_replayed_whole(void **state)
     buffer_free(&first);
 }
 
+/* Not through coord_world: its check would find that there are fewer than the row says. */
+static void there_is_room_for_so_many(void **state)
+{
+    struct coord_world *world = *state;
+    struct buffer count = {0};
+    struct key key = key_of(KEY_RETRY);
+    buffer_add_varint(&count, RETRY_KEPT_MAX);
+    rows_put(world->rows, key_slice(&key), buffer_slice(&count));
+    buffer_free(&count);
+    uint64_t digest = rows_digest(world->rows);
+    void *args;
+    const struct operation *operation = read_command(world, "lease.create", "{}", &args);
+    struct operation_item item = {operation, args};
+    struct guarded_args guarded = {.retry_key = SLICE("k"), .operation = {&item, 1}};
+    struct apply apply;
+    apply_begin(&apply, world->rows, &world->arena, 8, 1, world->time_ms);
+    coord_apply(&apply, &(struct command){.operation = operation_guarded, .args = &guarded});
+    assert_int_equal(apply.answers->outcome, OUTCOME_RETRY_FULL);
+    assert_null(apply.answers->next);
+    assert_true(rows_digest(world->rows) == digest);
+}
+
 /* --- fences --- */
 
 static void a_fence_must_be_current(void **state)
@@ -291,6 +314,7 @@ int main(void)
         TEST(a_wait_whose_lease_ended),
         TEST(a_fence_opens_a_guard),
         TEST(the_last_act_under_a_fence),
+        TEST(there_is_room_for_so_many),
         TEST(a_fenced_request_is_not_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
