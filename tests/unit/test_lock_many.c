@@ -111,6 +111,40 @@ static void locks_held_at_once_are_forgotten_when_they_become_idle(void **state)
     check(world);
 }
 
+/* Takes and gives back the locks from..to, named lock1 and so on: idle then, and known. */
+static void use(struct world *world, int from, int to)
+{
+    char name[32], token[32];
+    for (int i = from; i <= to; i++) {
+        snprintf(name, sizeof name, "lock%d", i);
+        RUN(world, "lock.acquire", "name", name);
+        snprintf(token, sizeof token, "%llu", (unsigned long long)world->index);
+        RUN(world, "lock.release", "name", name, "token", token);
+    }
+}
+
+/* The oldest of all is idle until the row of the grant is written, and the new one makes room for itself. */
+static void a_lock_that_is_granted_with_a_new_one_is_not_forgotten(void **state)
+{
+    struct world *world = *state;
+    use(world, 1, LOCK_KEPT_MAX);
+    assert_int_equal(RUN(world, "lock.acquire_many", "names", "new,lock1"), 1);
+    check(world);
+    assert_int_equal(RUN(world, "lock.acquire", "name", "lock1"), 0);
+}
+
+static void a_lock_that_is_waited_for_with_a_new_one_is_not_forgotten(void **state)
+{
+    struct world *world = *state;
+    RUN(world, "lock.acquire", "name", "held", "ttl", "1h");
+    use(world, 1, LOCK_KEPT_MAX - 1);
+    assert_int_equal(RUN(world, "lock.acquire_many", "names", "new,lock1,held", "wait", "1m"), 0);
+    check(world);
+    RUN(world, "lock.break", "name", "held");
+    assert_int_equal(run(world, "pulse", (const char *const[]){NULL}), 1);
+    check(world);
+}
+
 static int set_up(void **state)
 {
     struct world *world = test_calloc(1, sizeof *world);
@@ -135,6 +169,10 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(idle_locks_are_forgotten_but_never_one_in_use, set_up, tear_down),
         cmocka_unit_test_setup_teardown(locks_held_at_once_are_forgotten_when_they_become_idle, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_lock_that_is_granted_with_a_new_one_is_not_forgotten, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_lock_that_is_waited_for_with_a_new_one_is_not_forgotten, set_up,
                                         tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,18 @@ static bool was_released(const struct lock *lock, uint64_t token)
     return false;
 }
 
+/* Once: it may have been taken several times. */
+void lock_give_back(struct lock *lock, struct holder_row *holder)
+{
+    if (--holder->count) {
+        lock_put_holder(lock, holder);
+        lock_tell(lock, LOCK_COUNTED, holder);
+    } else {
+        lock_end_holder(lock, holder, END_RELEASED, slice_of(NULL, 0));
+        lock_advance(lock);
+    }
+}
+
 static void release(struct apply *apply, const void *arguments)
 {
     const struct lock_token_args *args = arguments;
@@ -54,13 +66,7 @@ static void release(struct apply *apply, const void *arguments)
         return;
     }
     answer_release(&lock, args->token, holder.count - 1);
-    if (--holder.count) {
-        lock_put_holder(&lock, &holder);
-        lock_tell(&lock, LOCK_COUNTED, &holder);
-    } else {
-        lock_end_holder(&lock, &holder, END_RELEASED, slice_of(NULL, 0));
-        lock_advance(&lock);
-    }
+    lock_give_back(&lock, &holder);
     lock_save(&lock);
 }
 

@@ -100,6 +100,9 @@ struct lock {
     bool changed; /* and must be saved */
 };
 
+/* lock.c */
+void lock_give_back(struct lock *lock, struct holder_row *holder);
+
 /* lock_acquire.c */
 extern const struct record lock_acquire_record, lock_hold_record;
 void lock_acquire(struct apply *apply, const void *args);

@@ -354,8 +354,7 @@ void lock_release_many(struct apply *apply, const void *arguments)
         struct holder_row holder;
         lock_load(&lock, apply, names[i]);
         CHECK(lock_holder(&lock, args->token, &holder));
-        lock_end_holder(&lock, &holder, END_RELEASED, slice_of(NULL, 0));
-        lock_advance(&lock);
+        lock_give_back(&lock, &holder);
         lock_save(&lock);
     }
     struct released *result = arena_alloc(apply->arena, sizeof *result);
