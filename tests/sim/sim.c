@@ -405,6 +405,7 @@ static void step(void)
     if (next_ms > world.now_ms) world.now_ms = next_ms;
     network_step();
     clients_step();
+    readers_step();
     nodes_step();
     if (!world.calm && world.now_ms >= world.fault_at_ms) fault();
 }
@@ -447,10 +448,13 @@ static void live_on(void)
         if (world.now_ms >= limit_ms) sim_fail("no request succeeds in the calm");
     clients_stop();
     uint64_t limit_ms = world.now_ms + CALM_MS;
-    while (world.now_ms < limit_ms && (judge_leases() || !clients_idle() || !settled())) step();
+    while (world.now_ms < limit_ms &&
+           (judge_leases() || !clients_idle() || !settled() || !readers_arrived()))
+        step();
     if (!clients_idle()) sim_fail("a client got no answer");
     if (judge_leases()) sim_fail("%zu leases are left that nobody renews", judge_leases());
     if (!settled()) sim_fail("the nodes do not come to the same state");
+    readers_end();
     judge_end();
 }
 

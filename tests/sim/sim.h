@@ -133,6 +133,7 @@ extern const char *const fault_names[FAULT_KINDS];
     X(GENERATED_GRANTED)                                                                                     \
     X(ANSWER_REPLAYED)                                                                                       \
     X(QUERY_COMPARED)                                                                                        \
+    X(EVENTS_COMPARED)                                                                                       \
     X(SNAPSHOT_DURING_CHANGE)
 
 enum mark {
@@ -234,6 +235,11 @@ void clients_stop(void); /* no new requests */
 bool clients_idle(void);
 size_t clients_succeeded(void);
 void clients_answer(struct call *call);
+
+void readers_step(void);
+void readers_answer(struct call *call); /* of a stream */
+bool readers_arrived(void);             /* at what clients were told */
+void readers_end(void);
 
 struct known { /* what a client has heard of */
     const uint64_t *tokens, *leases;

@@ -181,15 +181,10 @@ void mailbox_deliver(struct call *calls)
     if (sim_current->node && sim_current->node->raft) judge_applied(sim_current);
     for (struct call *next; calls; calls = next) {
         next = calls->next;
-        clients_answer(calls);
-    }
-}
-
-void mailbox_post(struct parcel *parcels)
-{
-    for (struct parcel *next; parcels; parcels = next) { /* nobody here reads streams */
-        next = parcels->next;
-        parcel_free(parcels);
+        if (calls->stream)
+            readers_answer(calls);
+        else
+            clients_answer(calls);
     }
 }
 
