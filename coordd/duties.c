@@ -6,7 +6,12 @@
 #include "base/mutant.h"
 #include "coordd/clock.h"
 
-enum { EXPIRE_BATCH = 1024, PULSE_BURST_MAX = 64, CANCEL_BATCH = 1024 };
+enum {
+    EXPIRE_BATCH = 1024,
+    EXPIRE_HOLDS = 20000 /* what hangs on the leases of one entry, about */,
+    PULSE_BURST_MAX = 64,
+    CANCEL_BATCH = 1024
+};
 
 /* The session is the lease on which waits hang whose client this process holds. */
 static void open_session(struct node *node)
@@ -35,10 +40,30 @@ static void keep_session(struct node *node)
     }
 }
 
+static void count_hold(struct apply *apply, uint8_t primitive, struct slice what, void *context)
+{
+    (void)apply, (void)primitive, (void)what;
+    ++*(size_t *)context;
+}
+
+/* How many of the leases go into one entry: until enough hangs on them. */
+static size_t ending_together(struct node *node, const struct lease_expire_item *items, size_t count)
+{
+    struct apply apply;
+    size_t holds = 0, ending = 0;
+    apply_begin(&apply, node->rows, &node->arena, node->applied, 0, 0);
+    for (; ending < count && holds < EXPIRE_HOLDS; ending++)
+        lease_each_attachment(&apply, items[ending].lease, EXPIRE_HOLDS, count_hold, &holds);
+    arena_reset(&node->arena);
+    return ending;
+}
+
 static void propose_expiry(struct node *node)
 {
     struct lease_expire_item *items = arena_alloc(&node->turn, EXPIRE_BATCH * sizeof *items);
-    size_t count = lease_clock_due(node->leases, node->expiry.by_ms, items, EXPIRE_BATCH);
+    size_t due = lease_clock_due(node->leases, node->expiry.by_ms, items, EXPIRE_BATCH);
+    size_t count = ending_together(node, items, due);
+    lease_clock_not_proposed(node->leases, items + count, due - count);
     node->expiry.stage = EXPIRY_IDLE;
     if (!count) return;
     struct lease_expire_args args = {node->office_term, {items, count}};

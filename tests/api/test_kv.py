@@ -349,3 +349,30 @@ def test_a_watch_sees_every_version(client, node, key):
     told = [(event["type"], event["data"].get("value"), event["data"]["prev"] and event["data"]["prev"]["value"])
             for event in events if event["type"] in ("put", "deleted")]
     assert told == [("put", "one", None), ("put", "two", "one"), ("deleted", None, "two")]
+
+
+def gone_at(client, prefix, there, gone):
+    """The first revision at which no key has the prefix; some had at `there`, none at `gone`."""
+    while gone - there > 1:
+        middle = (there + gone) // 2
+        count = client.request("GET", f"/v1/kv?prefix={prefix}&count_only=true&at={middle}")[2]["count"]
+        there, gone = (middle, gone) if count else (there, middle)
+    return gone
+
+
+def test_leases_on_which_much_hangs_do_not_end_in_one_entry(own_node):
+    """An entry that ends several leases takes tens of thousands of keys at most: the node answers meanwhile."""
+    with own_node().client() as client:
+        leases = [lease(client, "4s") for _ in range(3)]
+        renew = json.dumps({"ids": leases})
+        for number, each in enumerate(leases):
+            for first in range(0, 10000, 125):
+                puts = [{"op": "kv.put", "key": f"much/{number}/{first + i}", "value": "", "lease": each} for i in range(125)]
+                assert client.request("POST", "/v1/txn", json.dumps({"then": puts}))[2]["succeeded"]
+                assert client.request("POST", "/v1/leases/renew", renew)[0] == 200
+        there = client.request("GET", "/v1/kv?prefix=much/&count_only=true")[2]
+        assert there["count"] == 30000
+        assert client.request("POST", "/v1/leases/renew", renew)[0] == 200
+        until(lambda: client.request("GET", "/v1/kv?prefix=much/&count_only=true")[2]["count"] == 0, "all keys are gone", 60)
+        gone = client.request("GET", "/v1/kv?prefix=much/")[2]["revision"]
+        assert len({gone_at(client, f"much/{n}/", there["revision"], gone) for n in range(3)}) == 2
