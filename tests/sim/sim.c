@@ -478,13 +478,18 @@ static void draw_swarm(struct faults *faults)
         faults->delay_ms = 4000;
         faults->operators = 2;
         break;
-    case 4: /* logs that grow fast and apart */
+    case 4: /* logs that grow fast and apart: who was away needs a snapshot */
+        faults->crashes = faults->changes = true;
+        faults->restart_ms = 9000;
         faults->fat = 1000;
         faults->partitions = true;
         faults->log_keep_bytes = 0;
         faults->pace_ms = 1500;
         break;
     case 2: /* disks */
+        faults->full_disks = true;
+        faults->delayed = 1500;
+        faults->delay_ms = 3000;
         faults->crash = 20 + (unsigned)draw(150);
         faults->restart_ms = 300;
         break;
