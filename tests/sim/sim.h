@@ -213,6 +213,16 @@ _Noreturn void sim_die(enum death how);
 uint64_t sim_local_ms(const struct sim_node *sim); /* true time within its turn */
 
 bool sim_is_member(const struct sim_node *sim); /* as the leader has it */
+const struct raft_config *sim_config(void);     /* the same; NULL: nobody leads */
+void sim_died(struct sim_node *sim, enum death how);
+void sim_wipe(struct sim_node *sim); /* its machine has an empty disk */
+
+/* --- faults.c --- */
+
+void faults_draw(void); /* which ones this life has */
+void faults_one(void);
+void faults_hunt(struct sim_node *leader);
+void faults_calm_down(void);
 
 void network_step(void); /* delivers what is due */
 uint64_t network_next_ms(void);
