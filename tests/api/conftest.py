@@ -170,7 +170,7 @@ class Fake:
     def seen(self, start):
         return next((line for line in list(self.lines) if line.startswith(start)), None)
 
-    def line(self, start, limit_s=20.0):
+    def line(self, start, limit_s=60.0):
         """The first line that begins so, once it is there."""
         return until(lambda: self.seen(start), f"the line {start!r} among {self.lines[-5:]}", limit_s)
 
@@ -180,8 +180,8 @@ class Fake:
 
     def stop(self):
         self.tell("stop")
-        self.reader.join(20)
-        errors = self.process.communicate(timeout=20)[1].decode()
+        self.reader.join(60)
+        errors = self.process.communicate(timeout=60)[1].decode()
         assert self.process.returncode == 0, errors
         assert "runtime error" not in errors and "Sanitizer" not in errors, errors
 

@@ -74,13 +74,13 @@ def test_head_and_body_in_two_segments_cost_no_delay(raw, name):
     connection = raw()
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
     took = []
-    for i in range(60):
+    for i in range(90):
         begin = time.monotonic()
         connection.send(f"POST /v1/locks/{name}-{i}/acquire HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n")
         connection.send("{}")
         assert connection.reply().status == 201
         took.append(time.monotonic() - begin)
-    assert sorted(took)[30] < 0.035, took
+    assert sorted(took)[40] < 0.035, took
 
 
 def test_expect_100_continue(raw, name):

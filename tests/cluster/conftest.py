@@ -51,7 +51,7 @@ class Load:
         self.cluster, self.history = cluster, History()
         self.workers = start(self.history, cluster.http, **{"count": 6, "think_s": 0.01, **options})
 
-    def goes_on(self, grants=20, limit_s=30.0):
+    def goes_on(self, grants=20, limit_s=60.0):
         before = self.history.count("granted")
         until(lambda: self.history.count("granted") >= before + grants or failed(self.workers), f"{grants} more grants", limit_s, 0.01)
 

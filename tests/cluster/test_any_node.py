@@ -69,7 +69,7 @@ def test_stale_reads_tell_their_age(shared):
     for name in shared.running():
         until(lambda: shared[name].request("GET", "/v1/locks/aged?consistency=stale")[2]["holders"], "it has come here")
         _, headers, _ = shared[name].request("GET", "/v1/locks/aged?consistency=stale")
-        assert 0 <= int(headers["Coord-Age-Ms"]) < 2000
+        assert 0 <= int(headers["Coord-Age-Ms"]) < 10000
 
 
 @pytest.mark.parametrize("keeper", ["leader", "follower"])

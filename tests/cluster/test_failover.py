@@ -114,12 +114,12 @@ def test_leases_outlive_the_leader(cluster):
                     return True
             return False
 
-        until(renewed, "renewed", 8)
+        until(renewed, "renewed")
         cluster.restart(leader)
-        until(renewed, "renewed", 8)
+        until(renewed, "renewed")
         answered = time.monotonic()
     name = cluster.running()[0]
-    until(lambda: cluster[name].request("GET", f"/v1/locks/a/check?token={grant['token']}")[0] == 412, "it ends", 12)
+    until(lambda: cluster[name].request("GET", f"/v1/locks/a/check?token={grant['token']}")[0] == 412, "it ends")
     assert time.monotonic() - answered > 3.9
 
 
@@ -133,7 +133,7 @@ def test_graceful_stop_hands_over(tmp_path):
             begun = time.monotonic()
             stopping = threading.Thread(target=cluster.stop, args=(leader,))
             stopping.start()
-            until(lambda: cluster.standing(other)[0] not in (None, leader), "another one leads", 10, 0.001)
+            until(lambda: cluster.standing(other)[0] not in (None, leader), "another one leads", 60, 0.001)
             status, _, grant = acquire(cluster, other, "next", ttl="500ms", wait="5s")
             took = time.monotonic() - begun
             assert status == 201, grant
@@ -155,7 +155,7 @@ def test_transfer(calm):
             assert status == 200, answer
             if to == leader:
                 continue
-            new = calm.wait_leader(but=leader, limit_s=5)
+            new = calm.wait_leader(but=leader)
             status, _, grant = acquire(calm, new, "next", ttl="500ms", wait="5s")
             print(f"transfer: next grant after {time.monotonic() - begun:.3f} s")
             assert status == 201, grant
@@ -261,7 +261,7 @@ def test_loss_of_quorum(cluster):
     assert all(name in answer["detail"] for name in dead), answer
     begun = time.monotonic()
     status, _, answer = cluster.ask(left, "GET", "/v1/locks/kept")
-    assert status == 503 and time.monotonic() - begun < (10 if SLOW else 4), answer
+    assert status == 503 and time.monotonic() - begun < 20, answer
     ages = []
     for _ in range(2):
         status, headers, lock = cluster.ask(left, "GET", "/v1/locks/kept?consistency=stale")

@@ -84,7 +84,7 @@ def test_join_promote_remove_under_load(cluster):
                 assert status in (200, 204, 503, 504), answer
                 return status in (200, 204)
 
-            until(removed, f"{name} is removed", 20, 0.1)
+            until(removed, f"{name} is removed", 60, 0.1)
             until(lambda: name not in voters(cluster), f"{name} is no member")
             cluster.kill9(name)
             cluster.nodes.pop(name)
@@ -297,10 +297,10 @@ def test_a_snapshot_is_interrupted(tmp_path):
         for other in cluster.running():
             cluster.proxy.set(other, late, rate=5_000_000)
         cluster.launch(late)
-        until(lambda: "receiving a snapshot" in cluster[late].log_text(), "it receives", 30)
+        until(lambda: "receiving a snapshot" in cluster[late].log_text(), "it receives")
         cluster.kill9(late)
         cluster.launch(late)
-        until(lambda: "receiving a snapshot" in cluster[late].log_text(), "it receives again", 30)
+        until(lambda: "receiving a snapshot" in cluster[late].log_text(), "it receives again")
         cluster.kill9(leader)
         cluster.restart(leader, ready=False)
         cluster.wait_ready(limit_s=60)

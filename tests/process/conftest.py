@@ -22,7 +22,7 @@ def node(tmp_path):
 def run(tmp_path):
     """Runs the program until it ends by itself: (exit code, what it said on standard error)."""
 
-    def run_program(*arguments, environment=None, limit_s=20):
+    def run_program(*arguments, environment=None, limit_s=60):
         clean = {k: v for k, v in os.environ.items() if not k.startswith("COORDD_")}
         done = subprocess.run([binary()] + [str(a) for a in arguments], env=clean | (environment or {}), cwd=tmp_path,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

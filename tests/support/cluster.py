@@ -145,14 +145,14 @@ class Cluster:
         leader = self.wait_leader()
         return [name for name in self.running() if name != leader]
 
-    def wait_leader(self, but=None, among=None, limit_s=20.0):
+    def wait_leader(self, but=None, among=None, limit_s=60.0):
         def found():
             leader = self.leader(among)
             return leader if leader != but else None
 
         return until(found, f"a leader other than {but}" if but else "a leader", limit_s, 0.01)
 
-    def wait_ready(self, *names, limit_s=30.0):
+    def wait_ready(self, *names, limit_s=60.0):
         for name in names or self.running():
             def ready(name=name):
                 assert self.nodes[name].process.poll() is None, f"{name} ended:\n{self.nodes[name].log_text()}"
@@ -185,7 +185,7 @@ class Cluster:
             self.nodes[name].kill9()
             self.paused.discard(name)
 
-    def stop(self, name, limit_s=20.0):
+    def stop(self, name, limit_s=60.0):
         assert self.nodes[name].stop(limit_s) == 0, self.nodes[name].log_text()
 
     def restart(self, name, ready=True):
@@ -204,7 +204,7 @@ class Cluster:
     def rolling_restart(self):
         """One after the other, the leader last; each is caught up before the next one goes."""
         for name in self.followers() + [self.wait_leader()]:
-            until(lambda: self.can_stop(name), f"{name} may stop", 30, 0.02)
+            until(lambda: self.can_stop(name), f"{name} may stop", 60, 0.02)
             self.stop(name)
             self.restart(name)
 

@@ -27,7 +27,7 @@ def binary():
     return os.environ.get("TEST_COORDD") or str(TOP / "build" / "coordd")
 
 
-def until(condition, what, limit_s=20.0, pause_s=0.002):
+def until(condition, what, limit_s=60.0, pause_s=0.002):
     """The first true value of condition(); fails when there is none within limit_s."""
     end = time.monotonic() + limit_s
     while True:
@@ -111,7 +111,7 @@ class Node:
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self
 
-    def start(self, limit_s=30.0):
+    def start(self, limit_s=60.0):
         """Starts it and waits for the log line `ready`."""
         self.launch()
 
@@ -134,7 +134,7 @@ class Node:
             log.seek(self.log_start)
             return log.read().decode("utf-8", "replace")
 
-    def wait_exit(self, limit_s=20.0):
+    def wait_exit(self, limit_s=60.0):
         try:
             code = self.process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -149,7 +149,7 @@ class Node:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def stop(self, limit_s=20.0):
+    def stop(self, limit_s=60.0):
         """SIGTERM; returns the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait_exit(limit_s)
