@@ -4,19 +4,67 @@
 #include "coord/coord.h"
 #include "tests/support/rows_memory.h"
 
-/* The edge has held numbers and names to their limits before they reach the log. */
-static bool within_limits(const struct field *field, const void *args, const struct record *record)
+static bool plausible_args(const struct record *record, const void *args);
+
+static bool plausible_number(const struct field *field, uint64_t number)
 {
-    uint64_t number = field->type <= FIELD_CHOICE ? record_number(record, args, field->name) : 0;
-    uint64_t max = field->type == FIELD_CHOICE ? 3 : field->max ? field->max : (uint64_t)1 << 53;
-    if (field->type <= FIELD_CHOICE && number == 0)
-        return !field->initial && !(field->flags & FIELD_REQUIRED);
-    if (field->type == FIELD_UINT || field->type == FIELD_DURATION || field->type == FIELD_CHOICE)
-        return number >= field->min && number <= max;
-    if (field->type != FIELD_NAME) return true;
-    struct slice name;
-    memcpy(&name, (const char *)args + field->offset, sizeof name);
-    return name.size > 0 && name.size <= 255 && !memchr(name.data, 0, name.size);
+    uint64_t choices = 0, max = field->max ? field->max : (uint64_t)1 << 53;
+    if (number == 0) return !field->initial && !(field->flags & FIELD_REQUIRED);
+    if (field->type == FIELD_LEASE) return true;
+    if (field->type != FIELD_CHOICE) return number >= field->min && number <= max;
+    while (field->choices[choices]) choices++;
+    return number <= choices;
+}
+
+static bool plausible_bytes(const struct field *field, struct slice bytes)
+{
+    uint64_t max = field->max && field->type != FIELD_TEXTS ? field->max : 255;
+    uint64_t min = field->type == FIELD_NAME || (field->flags & FIELD_REQUIRED) ? 1 : field->min;
+    if (!bytes.size) return min == 0 || (field->type != FIELD_NAME && !(field->flags & FIELD_REQUIRED));
+    return bytes.size >= min && bytes.size <= max &&
+           (field->type == FIELD_BYTES || !memchr(bytes.data, 0, bytes.size));
+}
+
+static bool plausible_items(const struct field *field, struct list list)
+{
+    const struct operation_item *items = list.items;
+    if (list.count > (field->max ? field->max : 1000) || list.count < field->min) return false;
+    if (!list.count && (field->flags & FIELD_REQUIRED)) return false;
+    for (size_t i = 0; i < list.count; i++) {
+        if (field->type == FIELD_TEXTS) {
+            struct slice text = ((const struct slice *)list.items)[i];
+            if (!text.size || !plausible_bytes(field, text)) return false;
+        } else if (field->type == FIELD_LIST) {
+            if (!plausible_args(field->record, (const char *)list.items + i * field->record->size))
+                return false;
+        } else if (field->type == FIELD_OPERATIONS) {
+            if (!operation_in_txn(items[i].operation) ||
+                !plausible_args(items[i].operation->args, items[i].args))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* The edge has held everything to its limits before it reaches the log. */
+static bool plausible_args(const struct record *record, const void *args)
+{
+    for (size_t i = 0; i < record->field_count; i++) {
+        const struct field *field = &record->fields[i];
+        const char *place = (const char *)args + field->offset;
+        if (field->type <= FIELD_CHOICE) {
+            if (!plausible_number(field, record_number(record, args, field->name))) return false;
+        } else if (field->type >= FIELD_TEXTS && field->type < FIELD_RECORD) {
+            struct list list;
+            memcpy(&list, place, sizeof list);
+            if (!plausible_items(field, list)) return false;
+        } else if (field->type >= FIELD_TEXT && field->type <= FIELD_BYTES) {
+            struct slice bytes;
+            memcpy(&bytes, place, sizeof bytes);
+            if (!plausible_bytes(field, bytes)) return false;
+        }
+    }
+    return true;
 }
 
 static bool plausible(const struct command *command)
@@ -30,9 +78,7 @@ static bool plausible(const struct command *command)
     if (slice_is(slice_text(command->operation->name), "lease.session") &&
         !record_number(record, command->args, "ttl"))
         return false;
-    for (size_t i = 0; i < record->field_count; i++)
-        if (!within_limits(&record->fields[i], command->args, record)) return false;
-    return true;
+    return plausible_args(record, command->args);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
