@@ -49,11 +49,6 @@ struct timer *heap_first(const struct heap *heap)
     return heap->count ? heap->timers[0] : NULL;
 }
 
-void heap_shift(struct heap *heap, uint64_t span_ms)
-{
-    for (size_t i = 0; i < heap->count; i++) heap->timers[i]->at_ms += span_ms;
-}
-
 void heap_free(struct heap *heap)
 {
     free(heap->timers);

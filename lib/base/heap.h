@@ -21,8 +21,6 @@ struct heap {
 void heap_set(struct heap *heap, struct timer *timer, uint64_t at_ms);
 void heap_remove(struct heap *heap, struct timer *timer); /* nothing when it is not in */
 struct timer *heap_first(const struct heap *heap);        /* NULL when empty */
-/* Adds the same span to every timer: order is kept, so this is one pass. */
-void heap_shift(struct heap *heap, uint64_t span_ms);
 void heap_free(struct heap *heap);
 
 #define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))

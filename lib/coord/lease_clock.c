@@ -177,7 +177,12 @@ void lease_clock_not_proposed(struct lease_clock *clock, const struct lease_expi
 
 void lease_clock_gap(struct lease_clock *clock, uint64_t gap_ms)
 {
-    heap_shift(&clock->deadlines, gap_ms);
+    for (size_t i = 0; i < clock->leases.capacity; i++) {
+        struct timed_lease *timed = clock->leases.slots[i].value;
+        if (!timed || timed->expiring) continue;
+        uint64_t deadline_ms = deadline_of(clock, timed) + gap_ms;
+        if (deadline_ms > timed->deadline.at_ms) heap_set(&clock->deadlines, &timed->deadline, deadline_ms);
+    }
 }
 
 size_t lease_clock_count(const struct lease_clock *clock)

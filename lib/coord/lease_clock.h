@@ -46,7 +46,9 @@ size_t lease_clock_due(struct lease_clock *clock, uint64_t by_ms, struct lease_e
 /* Those of the items that are still marked were proposed in vain (the disk was full): due again. */
 void lease_clock_not_proposed(struct lease_clock *clock, const struct lease_expire_item *items, size_t count);
 
-/* Step 5: the loop stood still; all deadlines move by the gap. */
+/* Step 5: the loop stood still. Whoever renewed meanwhile is heard at its end, so no lease falls due before
+ * its deadline and the longest gap since its last contact have passed. Gaps do not add up: a leader whose
+ * turns are all slow still ends leases. */
 void lease_clock_gap(struct lease_clock *clock, uint64_t gap_ms);
 
 size_t lease_clock_count(const struct lease_clock *clock);
