@@ -31,6 +31,23 @@ enum key_kind {
     KEY_GUARD = 'g',         /* prefix of keys                -> guard_row: the lock that guards them */
     KEY_RETRY = 'i',         /* Idempotency-Key -> retry_row; alone -> how many there are */
     KEY_RETRY_WAIT = 'j',    /* entry index of a request that waits -> its Idempotency-Key */
+    KEY_QUEUE = 'Q',         /* queue                        -> queue_row; for all below see queue.h */
+    KEY_QUEUE_KEPT = 'q',    /* entry index, queue -> empty; alone -> how many there are */
+    KEY_QUEUE_MINUTE = 'm',  /* queue 0, minute              -> queue_minute: its figures */
+    KEY_TASK_ID = 'I',       /* nothing                      -> the highest id of a task */
+    KEY_TASK = 'T',          /* task                         -> task: what changes of it */
+    KEY_TASK_BODY = 'B',     /* task                         -> task_body: what does not */
+    KEY_TASK_RESULT = 'R',   /* task                         -> its result */
+    KEY_TASK_STATE = 't',    /* queue 0, state, entry index, task -> empty */
+    KEY_TASK_KEY = 'U',      /* queue 0, key                 -> the live task that has the key for itself */
+    KEY_TASK_AFTER = 'A',    /* task, one that needs it      -> empty */
+    KEY_READY = 'r',         /* queue 0, rank, task          -> empty: may be handed out */
+    KEY_LANE = 'N',          /* queue 0, kind, name          -> lane: slots of a group or a key */
+    KEY_LANE_TASK = 'O',     /* queue 0, kind, name 0, task  -> empty: waits in the lane */
+    KEY_CLAIMER = 'c',       /* queue 0, entry index         -> claimer: a claim that waits */
+    KEY_WORKER = 'Z',        /* queue 0, worker              -> worker_row: its figures */
+    KEY_WORKER_KEPT = 'z',   /* entry index, queue 0 worker -> empty; alone -> how many there are */
+    KEY_SCHEDULE = 'S',      /* name                         -> schedule_row */
 };
 
 enum { KEY_SIZE_MAX = 511 };

@@ -51,6 +51,17 @@
     X(UNCHANGED, 40, 304, "unchanged", false, "nothing has changed")                                         \
     X(NOBODY_LEADS, 41, 409, "nobody_leads", false, "nobody leads")                                          \
     X(PARTLY_HELD, 42, 409, "partly_held", false, "the lease holds some of the locks already")               \
+    X(CLAIM_LOST, 43, 410, "claim_lost", false,                                                              \
+      "the claim is lost: its token is not the task's current one")                                          \
+    X(TASK_NOT_FOUND, 44, 404, "task_not_found", false, "no such task in this queue")                        \
+    X(QUEUE_NOT_FOUND, 45, 404, "queue_not_found", false, "no such queue")                                   \
+    X(QUEUE_FULL, 46, 429, "queue_full", true, "the queue is full")                                          \
+    X(QUEUE_DRAINING, 47, 409, "queue_draining", false, "the queue drains: it takes no more tasks")          \
+    X(QUEUE_NOT_EMPTY, 48, 409, "queue_not_empty", false, "the queue has tasks that are not over")           \
+    X(TASK_DUPLICATE, 49, 409, "task_duplicate", false, "a live task has that key")                          \
+    X(TASK_OVER, 50, 409, "task_over", false, "the task is over already")                                    \
+    X(SCHEDULE_NOT_FOUND, 51, 404, "schedule_not_found", false, "no such schedule")                          \
+    X(TOO_MANY_SCHEDULES, 52, 429, "too_many_schedules", false, "there are too many schedules")              \
     /* errors of the edge */                                                                                 \
     X(BAD_REQUEST, 100, 400, "bad_request", false, "the request is malformed")                               \
     X(BAD_JSON, 101, 400, "bad_json", false, "the body is not valid JSON")                                   \
