@@ -34,3 +34,12 @@ void key_name(struct key *key, struct slice name)
     key_bytes(key, name);
     key_byte(key, 0);
 }
+
+struct key key_after(struct slice key)
+{
+    struct key after;
+    after.size = 0;
+    key_bytes(&after, key);
+    key_byte(&after, 0);
+    return after;
+}

@@ -63,6 +63,8 @@ void key_number(struct key *key, uint64_t number);
 void key_byte(struct key *key, uint8_t byte);
 void key_name(struct key *key, struct slice name);   /* and the zero byte */
 void key_bytes(struct key *key, struct slice bytes); /* as they are */
+/* The least key behind this one, which may lie in what the result is assigned to. */
+struct key key_after(struct slice key);
 
 static inline struct slice key_slice(const struct key *key)
 {

@@ -232,9 +232,7 @@ static void check_dues(struct rows *rows)
     while (rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == KEY_DUE) {
         const struct primitive *primitive = primitive_by_code(key.data[DUE_HEAD - 1]);
         CHECK(primitive && primitive->due);
-        from.size = 0;
-        key_bytes(&from, key);
-        key_byte(&from, 0);
+        from = key_after(key);
     }
 }
 
@@ -249,9 +247,7 @@ static void check_waits(struct rows *rows, struct arena *arena)
         struct slice key = key_slice(&from), value;
         while (rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == kinds[i]) {
             CHECK(value.size > 0 && primitive_by_code(value.data[0]));
-            from.size = 0;
-            key_bytes(&from, key);
-            key_byte(&from, 0);
+            from = key_after(key);
         }
     }
 }

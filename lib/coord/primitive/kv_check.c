@@ -65,11 +65,7 @@ static void check_lease(struct apply *apply, struct slice key, const struct kv_v
 static bool next_row(struct rows *rows, enum key_kind kind, struct key *last, struct slice *key)
 {
     struct slice value;
-    struct key from = key_of(kind);
-    if (last->size) {
-        from = *last;
-        key_byte(&from, 0);
-    }
+    struct key from = last->size ? key_after(key_slice(last)) : key_of(kind);
     if (!rows_seek(rows, key_slice(&from), key, &value) || key->data[0] != kind) return false;
     last->size = 0;
     key_bytes(last, *key);

@@ -36,8 +36,7 @@ static bool next(struct apply *apply, struct key *from, struct slice *prefix)
     struct slice key, value;
     if (!rows_seek(apply->rows, key_slice(from), &key, &value) || key.data[0] != KEY_GUARD) return false;
     *prefix = arena_copy(apply->arena, slice_skip(key, 1));
-    *from = guard_key(*prefix);
-    key_byte(from, 0);
+    *from = key_after(key);
     return true;
 }
 

@@ -200,9 +200,7 @@ void lease_each_attachment(struct apply *apply, uint64_t lease, size_t max,
            slice_starts_with(key, key_slice(&prefix))) {
         key = arena_copy(apply->arena, key);
         each(apply, key.data[ATTACHMENT_HEAD - 1], slice_skip(key, ATTACHMENT_HEAD), context);
-        from.size = 0;
-        key_bytes(&from, key);
-        key_byte(&from, 0);
+        from = key_after(key);
     }
 }
 
@@ -234,9 +232,7 @@ static void check_attachments(struct apply *apply)
     struct slice key, value;
     struct lease_row row;
     while (rows_seek(apply->rows, key_slice(&from), &key, &value) && key.data[0] == KEY_ATTACHMENT) {
-        from.size = 0;
-        key_bytes(&from, key);
-        key_byte(&from, 0);
+        from = key_after(key);
         uint64_t lease;
         CHECK(key.size >= ATTACHMENT_HEAD && primitive_by_code(key.data[ATTACHMENT_HEAD - 1]));
         key = slice_skip(key, 1);

@@ -382,9 +382,7 @@ void lock_check(struct rows *rows, struct arena *arena)
     while (rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == KEY_LOCK) {
         struct lock lock;
         key = arena_copy(arena, key);
-        from.size = 0;
-        key_bytes(&from, key);
-        key_byte(&from, 0);
+        from = key_after(key);
         lock_load(&lock, &apply, slice_skip(key, 1));
         lock_history(&lock);
         check_holders(&lock);

@@ -68,9 +68,7 @@ bool object_next(struct apply *apply, struct key *from, struct slice prefix, str
     uint8_t kind = from->bytes[0];
     if (!rows_seek(apply->rows, key_slice(from), &key, &value) || key.data[0] != kind) return false;
     *name = arena_copy(apply->arena, slice_skip(key, 1));
-    from->size = 1;
-    key_bytes(from, *name);
-    key_byte(from, 0);
+    *from = key_after(key);
     return slice_starts_with(*name, prefix);
 }
 
@@ -143,9 +141,7 @@ void object_check_kept(struct rows *rows, struct arena *arena, const struct obje
     uint64_t found = 0;
     for (; rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == kind->kept; found++) {
         key = arena_copy(arena, key);
-        from.size = 0;
-        key_bytes(&from, key);
-        key_byte(&from, 0);
+        from = key_after(key);
         row = key_of(kind->row);
         key_bytes(&row, slice_skip(key, head));
         CHECK(rows_get(rows, key_slice(&row), &value));

@@ -298,9 +298,7 @@ static struct slice next_key(struct rows *rows, struct key *from, struct arena *
     if (!rows_seek(rows, key_slice(from), &key, &value) || key.data[0] != from->bytes[0])
         return (struct slice){0};
     key = arena_copy(arena, key);
-    from->size = 0;
-    key_bytes(from, key);
-    key_byte(from, 0);
+    *from = key_after(key);
     return key;
 }
 
