@@ -20,6 +20,10 @@ bool rows_seek(struct rows *rows, struct slice from, struct slice *key, struct s
 /* The last row whose key is < before; false when there is none. */
 bool rows_seek_back(struct rows *rows, struct slice before, struct slice *key, struct slice *value);
 
+/* A number that is a row of its own, 8 bytes big-endian; 0: there is no row. */
+uint64_t rows_number(struct rows *rows, struct slice key);
+void rows_set_number(struct rows *rows, struct slice key, uint64_t number);
+
 /* Between rows_try and rows_decide every put and delete can be taken back: with keep false they all are. One
  * at a time. */
 void rows_try(struct rows *rows);

@@ -235,21 +235,14 @@ static bool has_key(struct apply *apply, uint64_t lease)
 uint64_t kv_lease_keys(struct apply *apply, uint64_t lease)
 {
     struct key key = lease_keys_key(lease);
-    struct slice value;
-    uint64_t count;
-    if (!rows_get(apply->rows, key_slice(&key), &value)) return has_key(apply, lease);
-    CHECK(take_u64be(&value, &count));
-    return count;
+    uint64_t count = rows_number(apply->rows, key_slice(&key));
+    return count ? count : has_key(apply, lease);
 }
 
 static void set_lease_keys(struct apply *apply, uint64_t lease, uint64_t count)
 {
-    struct key key = lease_keys_key(lease), value = {.size = 0};
-    key_number(&value, count);
-    if (count > 1)
-        rows_put(apply->rows, key_slice(&key), key_slice(&value));
-    else
-        rows_delete(apply->rows, key_slice(&key));
+    struct key key = lease_keys_key(lease);
+    rows_set_number(apply->rows, key_slice(&key), count > 1 ? count : 0);
 }
 
 void kv_attach(struct apply *apply, struct slice key, uint64_t lease)

@@ -328,10 +328,8 @@ static const struct record session_result_record =
 uint64_t lease_session_of(struct rows *rows, uint64_t node)
 {
     struct key key = key_of(KEY_SESSION);
-    struct slice value;
-    uint64_t lease = 0;
     key_number(&key, node);
-    return rows_get(rows, key_slice(&key), &value) && take_u64be(&value, &lease) ? lease : 0;
+    return rows_number(rows, key_slice(&key));
 }
 
 static void open_session(struct apply *apply, const void *arguments)
@@ -346,10 +344,7 @@ static void open_session(struct apply *apply, const void *arguments)
     result->lease = lease_start(apply, LEASE_SESSION, args->ttl_ms,
                                 arena_printf(apply->arena, "node %016llx", (unsigned long long)args->node),
                                 slice_of(NULL, 0));
-    struct buffer value = {0};
-    buffer_add_u64be(&value, result->lease);
-    rows_put(apply->rows, key_slice(&key), buffer_slice(&value));
-    buffer_free(&value);
+    rows_set_number(apply->rows, key_slice(&key), result->lease);
     apply_answer(apply, OUTCOME_OK, &session_result_record, result);
     if (lease_get(apply, old, &before)) lease_end(apply, old, END_CLIENT_GONE);
 }

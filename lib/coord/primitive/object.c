@@ -82,23 +82,6 @@ static struct key kept_key(const struct object_kind *kind, uint64_t index, struc
     return key;
 }
 
-static uint64_t kept_count(struct rows *rows, const struct object_kind *kind)
-{
-    struct key key = key_of(kind->kept);
-    struct slice value;
-    uint64_t count = 0;
-    if (rows_get(rows, key_slice(&key), &value)) CHECK(take_u64be(&value, &count));
-    return count;
-}
-
-static void set_kept_count(struct apply *apply, const struct object_kind *kind, uint64_t count)
-{
-    struct key key = key_of(kind->kept), value;
-    value.size = 0;
-    key_number(&value, count);
-    rows_put(apply->rows, key_slice(&key), key_slice(&value));
-}
-
 /* Second chance: of the oldest, one in use goes to the back, an idle one goes away. True when one went. */
 static bool forget_oldest(struct apply *apply, const struct object_kind *kind)
 {
@@ -120,22 +103,23 @@ static bool forget_oldest(struct apply *apply, const struct object_kind *kind)
 
 void object_forget_surplus(struct apply *apply, const struct object_kind *kind)
 {
-    uint64_t before = kept_count(apply->rows, kind), count = before;
+    struct key counter = key_of(kind->kept);
+    uint64_t before = rows_number(apply->rows, key_slice(&counter)), count = before;
     for (int look = 0; look < 4 && count > kind->max; look++) count -= forget_oldest(apply, kind);
-    if (count != before) set_kept_count(apply, kind, count);
+    if (count != before) rows_set_number(apply->rows, key_slice(&counter), count);
 }
 
 void object_keep(struct apply *apply, const struct object_kind *kind, struct slice name)
 {
-    struct key key = kept_key(kind, apply->index, name);
+    struct key key = kept_key(kind, apply->index, name), counter = key_of(kind->kept);
     rows_put(apply->rows, key_slice(&key), slice_of(NULL, 0));
-    set_kept_count(apply, kind, kept_count(apply->rows, kind) + 1);
+    rows_set_number(apply->rows, key_slice(&counter), rows_number(apply->rows, key_slice(&counter)) + 1);
     object_forget_surplus(apply, kind);
 }
 
 void object_check_kept(struct rows *rows, struct arena *arena, const struct object_kind *kind, uint64_t count)
 {
-    struct key from = kept_key(kind, 0, slice_of(NULL, 0)), row;
+    struct key from = kept_key(kind, 0, slice_of(NULL, 0)), counter = key_of(kind->kept), row;
     size_t head = from.size;
     struct slice key, value;
     uint64_t found = 0;
@@ -146,5 +130,5 @@ void object_check_kept(struct rows *rows, struct arena *arena, const struct obje
         key_bytes(&row, slice_skip(key, head));
         CHECK(rows_get(rows, key_slice(&row), &value));
     }
-    CHECK(found == count && count == kept_count(rows, kind));
+    CHECK(found == count && count == rows_number(rows, key_slice(&counter)));
 }

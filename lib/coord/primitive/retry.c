@@ -68,19 +68,13 @@ static struct key numbered(enum key_kind kind, uint64_t index)
 static uint64_t kept_count(struct rows *rows)
 {
     struct key key = key_of(KEY_RETRY);
-    struct slice value;
-    uint64_t count = 0;
-    if (rows_get(rows, key_slice(&key), &value)) CHECK(take_varint(&value, &count));
-    return count;
+    return rows_number(rows, key_slice(&key));
 }
 
 static void set_kept_count(struct rows *rows, uint64_t count)
 {
     struct key key = key_of(KEY_RETRY);
-    struct buffer value = {0};
-    buffer_add_varint(&value, count);
-    rows_put(rows, key_slice(&key), buffer_slice(&value));
-    buffer_free(&value);
+    rows_set_number(rows, key_slice(&key), count);
 }
 
 static void begin(struct apply *apply, struct slice name, const struct retry_row *row)
