@@ -149,20 +149,35 @@ struct queue_row {
     uint64_t deduplicated, enqueued, claimed, done, failed, lost, released, dead; /* ever */
 };
 
+/* What happened in a minute. */
+struct queue_minute {
+    uint64_t minute; /* since 1970 */
+    uint64_t enqueued, claimed, done, failed, lost, wait_ms, run_ms, wait_max_ms, run_max_ms;
+};
+
 /* A queue in the hands of one entry. No two in hand are the same. */
 struct queue {
     struct apply *apply;
     struct slice name;
     struct queue_row row;
     struct queue_config config; /* the row's, or the defaults */
-    bool exists, changed;
+    struct queue_minute minute; /* internal: the present one, when it was asked for */
+    bool exists;                /* for clients */
+    bool kept;                  /* has a row: one that was deleted keeps an empty one for a while */
+    bool changed;               /* and must be saved */
 };
 
 /* queue_row.c */
 void queue_load(struct queue *queue, struct apply *apply, struct slice name);
 /* Counts the change in the minute too; when nothing changed, nothing. */
 void queue_save(struct queue *queue);
-uint64_t queue_live(const struct queue_row *row); /* tasks that are not over */
+uint64_t queue_live(const struct queue_row *row);    /* tasks that are not over */
+void queue_remove(struct queue *queue);              /* it has no tasks and no claims that wait */
+struct queue_minute *queue_now(struct queue *queue); /* to count in; saved with the queue */
+/* Forgets the old minutes; when the next is old: 0: none is left. */
+uint64_t queue_minutes_forget(struct queue *queue);
+void queue_check_kept(struct rows *rows, struct arena *arena, uint64_t count);
+bool queue_minute_get(struct apply *apply, struct slice queue, uint64_t minute, struct queue_minute *figures);
 
 /* --- a task --- */
 
@@ -193,8 +208,8 @@ struct task {
     uint64_t dead_reason;
     struct slice worker, progress, error; /* of the present or the last attempt */
     struct slice cancel_reason;
-    struct list history; /* struct attempt, newest first, the last 8 */
-    bool moved;          /* internal, not stored: index rows must be written by task_save */
+    uint64_t attempt_waited_ms; /* ready before the present or last claim */
+    struct list history;        /* struct attempt, newest first, the last 8 */
 };
 enum task_stage { STAGE_NONE, STAGE_GROUP, STAGE_KEY, STAGE_READY };
 
@@ -210,7 +225,9 @@ bool task_get(struct apply *apply, uint64_t id, struct task *task);
 void task_put(struct apply *apply, const struct task *task);
 void task_body(struct apply *apply, uint64_t id, struct task_body *body);
 struct slice task_result(struct apply *apply, uint64_t id); /* in the arena; empty: none */
-struct slice task_what(struct apply *apply, uint64_t id);   /* 8 bytes, in the arena */
+uint64_t task_new_id(struct apply *apply);
+void task_delete(struct apply *apply, uint64_t id);       /* the rows of its own */
+struct slice task_what(struct apply *apply, uint64_t id); /* 8 bytes, in the arena */
 struct slice task_id_text(struct apply *apply, uint64_t id);
 uint64_t task_id_of(struct slice text); /* 0: no id */
 struct slice task_path(struct apply *apply, const struct task *task);
@@ -220,14 +237,23 @@ struct key task_ready_key(const struct task *task);
 /* The first row of that kind and queue after `from` (a key as above or one found); id from its end. */
 bool queue_next_id(struct apply *apply, struct slice prefix, struct key *from, uint64_t *id);
 
-/* queue_state.c: every change of a task's state goes through these. They keep the indexes, counts, slots, the
- * timer and the figures, and tell the event; the caller saves the queue. The task is stored by them. */
+/* queue_state.c: every change of a task's state goes through these. They keep the indexes, counts, slots and
+ * the timer, store the task and tell the event; they count enqueued, claimed (with its wait), done (with its
+ * run) and dead. The caller counts what else happened, and saves the queue. Into READY: nothing else need be
+ * set; SCHEDULED: not_before_ms; CLAIMED: token, lease, worker, claimed_ms, attempts; leaving CLAIMED:
+ * nothing, the lease is let go of. task_begin gives the id. */
 void task_begin(struct queue *queue, struct task *task, const struct task_body *body, enum task_state state);
 void task_enter(struct queue *queue, struct task *task, enum task_state state); /* from another state */
 /* Stores a task that changed within its state: timer and row. */
 void task_store(struct queue *queue, struct task *task);
+/* Writes over the body. */
+void task_put_body(struct apply *apply, uint64_t id, const struct task_body *body);
+void task_put_result(struct apply *apply, uint64_t id, struct slice result); /* nothing when it is empty */
+void task_free_key(struct task *task, struct apply *apply);                  /* when it owns one */
 /* Takes a task that is over away, with all its rows. */
 void task_forget(struct queue *queue, struct task *task);
+/* The same by id; one that others still need is kept for another while. */
+void task_forget_or_keep(struct queue *queue, uint64_t id);
 uint64_t task_rank(const struct queue *queue, const struct task *task); /* if it becomes ready now */
 uint64_t task_backoff_ms(const struct queue *queue, const struct task *task);
 
@@ -270,7 +296,10 @@ void lane_leave(struct queue *queue, struct task *task);
 void lane_give_back(struct queue *queue, struct task *task, bool keep_group);
 /* Looks again at a lane whose limits or tokens may have changed (timers, pulses, a new config). */
 void lane_look(struct queue *queue, enum lane_kind kind, struct slice name);
-void queue_look_at_lanes(struct queue *queue, struct slice after); /* all of them, by pulses */
+void queue_look_at_lanes(struct queue *queue, struct slice after);  /* all of them, by pulses */
+void lanes_pulse(struct apply *apply, struct slice rest);           /* of WORK_LANES */
+void lane_work(struct apply *apply, struct slice rest, bool pulse); /* of WORK_LANE, by pulse or timer */
+extern const struct record lane_record;
 
 /* Rates (GCRA): queue_lane.c. May one more pass now? When not, *at_ms is when. */
 bool rate_allows(uint64_t rate, const struct queue_config *config, uint64_t rate_us, uint64_t now_ms,
@@ -301,7 +330,9 @@ enum outcome queue_enqueue(struct apply *apply, struct slice name, const struct 
                            struct enqueued *made, struct slice *detail);
 /* A task is over: those that need it are told, by pulses. */
 void dependants_tell(struct queue *queue, const struct task *task);
-void dependants_pulse(struct apply *apply, struct slice what); /* goes on with it */
+void dependants_pulse(struct apply *apply,
+                      struct slice rest);                   /* goes on with it: the rest of WORK_DEPENDANTS */
+void parents_pulse(struct apply *apply, struct slice rest); /* of WORK_PARENTS */
 void parents_let_go(struct apply *apply,
                     const struct task *task); /* it is over: its parents may be forgotten */
 
@@ -448,13 +479,6 @@ void queue_get_task(struct apply *apply,
 void queue_watch_task(struct arena *arena, const void *args, struct watch_request *request);
 void queue_list_tasks(struct apply *apply, const void *args);
 void queue_list_workers(struct apply *apply, const void *args);
-/* The figures of a queue, by minute (queue_row.c keeps them). */
-struct queue_minute {
-    uint64_t minute; /* since 1970 */
-    uint64_t enqueued, claimed, done, failed, lost, wait_ms, run_ms, wait_max_ms, run_max_ms;
-};
-bool queue_minute_get(struct apply *apply, struct slice queue, uint64_t minute, struct queue_minute *figures);
-
 extern const struct primitive queue_primitive;
 
 #endif
