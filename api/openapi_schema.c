@@ -158,6 +158,13 @@ void schema_input(struct json *json, const struct field *field)
     case FIELD_NAME:
         text_schema(json, field, false);
         break;
+    case FIELD_CRON:
+    case FIELD_ZONE:
+        schema_text(json, "type", "string");
+        schema_text(json, "format", field->type == FIELD_CRON ? "cron" : "time-zone");
+        schema_uint(json, "maxLength", 255);
+        if (field->type == FIELD_ZONE) schema_text(json, "default", "UTC");
+        break;
     case FIELD_TEXTS:
     case FIELD_LEASES:
     case FIELD_LIST:
@@ -203,6 +210,8 @@ static void output_schema(struct json *json, const struct field *field)
         break;
     case FIELD_TEXT:
     case FIELD_NAME:
+    case FIELD_CRON:
+    case FIELD_ZONE:
         type_member(json, "string", null);
         break;
     case FIELD_TEXTS:

@@ -4,6 +4,7 @@
 #include "base/base64.h"
 #include "base/check.h"
 #include "coord/operation.h"
+#include "coord/zone.h"
 
 static uint64_t number_at(const struct field *field, const void *data)
 {
@@ -406,6 +407,8 @@ static void json_bytes(const struct field *field, struct slice bytes, struct jso
 {
     if (field->type == FIELD_JSON && bytes.size)
         json_raw(json, bytes);
+    else if (field->type == FIELD_ZONE)
+        json_text(json, zone_shown(bytes));
     else if (field->type == FIELD_BYTES && !utf8_valid(bytes))
         json_base64(bytes, json);
     else if (bytes.size == 0 && (field->type == FIELD_JSON || (field->flags & FIELD_NULL)))

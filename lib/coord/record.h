@@ -31,6 +31,9 @@ enum field_type {
     /* struct slice: */
     FIELD_TEXT, /* UTF-8 without control characters */
     FIELD_NAME, /* the same, at least 1 byte: what stands in a path */
+    FIELD_CRON, /* a cron pattern (cron.h) */
+    FIELD_ZONE, /* a time zone: an IANA name or a POSIX TZ rule; in the struct "NAME RULE" or the rule
+                   (zone.h), empty: UTC; out: the name, or the rule */
     FIELD_JSON, /* the text of one JSON value; from a query parameter: that text as a JSON string; empty: null
                  */
     FIELD_BYTES, /* any bytes. JSON: a string when they are UTF-8 without U+0000, else {"base64":"..."}; both

@@ -3,6 +3,7 @@
 #include "coord/record.h"
 
 #include "base/check.h"
+#include "coord/cron.h"
 #include "coord/operation.h"
 
 static const uint64_t uint_max = ((uint64_t)1 << 53) - 1;
@@ -121,6 +122,41 @@ static bool put_text(struct setting *setting, const struct field *field, struct 
     return once(setting, field);
 }
 
+static bool put_cron(struct setting *setting, const struct field *field, struct slice text)
+{
+    struct cron cron;
+    const char *why;
+    if (plain_text(text) && !cron_parse(text, &cron, &why)) {
+        setting->complaint = arena_printf(setting->arena, "%s: %s", field->name, why);
+        return false;
+    }
+    return put_text(setting, field, text);
+}
+
+/* Resolved here and now: what is replicated is the rule, whatever the next version's table of names says. */
+static bool put_zone(struct setting *setting, const struct field *field, struct slice text)
+{
+    struct zone zone;
+    struct slice rule;
+    if (!check_text(setting, field, text)) return false;
+    enum zone_known known = zone_by_name(text, &rule);
+    if (known == ZONE_IRREGULAR)
+        return complain(
+            setting, field,
+            "names a place whose clock follows no yearly rule: give the rule that shall hold, such as "
+            "<+01>-1");
+    if (known == ZONE_KNOWN)
+        text = arena_printf(setting->arena, "%.*s %.*s", SLICE_ARGS(text), SLICE_ARGS(rule));
+    else if (!zone_parse(text, &zone))
+        return complain(setting, field,
+                        "must be a time zone: a name such as Europe/Berlin, UTC, or a POSIX rule such as "
+                        "CET-1CEST,M3.5.0,M10.5.0/3");
+    else
+        text = arena_copy(setting->arena, text);
+    memcpy(place_of(setting, field), &text, sizeof text);
+    return once(setting, field);
+}
+
 bool setting_bytes(struct setting *setting, const struct field *field, struct slice bytes)
 {
     size_t max = field->max ? (size_t)field->max : 255;
@@ -234,6 +270,10 @@ bool setting_text(struct setting *setting, const struct field *field, struct sli
     case FIELD_TEXT:
     case FIELD_NAME:
         return put_text(setting, field, text);
+    case FIELD_CRON:
+        return put_cron(setting, field, text);
+    case FIELD_ZONE:
+        return put_zone(setting, field, text);
     case FIELD_JSON:
         return put_text_as_json(setting, field, text);
     case FIELD_BYTES:

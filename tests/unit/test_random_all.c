@@ -115,6 +115,9 @@ static bool draw_many(struct setting *setting, const struct field *field, unsign
 
 static bool draw_field(struct setting *setting, const struct field *field, unsigned depth)
 {
+    static const char *const crons[] = {"* * * * *", "*/2 * * * * *", "30 2 * * sun", "@hourly",
+                                        "0 3 29 2 *"};
+    static const char *const zones[] = {"UTC", "Europe/Berlin", "Australia/Lord_Howe", "<-03>3"};
     size_t choices = 0;
     switch ((enum field_type)field->type) {
     case FIELD_UINT:
@@ -133,6 +136,10 @@ static bool draw_field(struct setting *setting, const struct field *field, unsig
     case FIELD_NAME:
     case FIELD_TEXT:
         return setting_text(setting, field, draw_text(field, setting->arena));
+    case FIELD_CRON:
+        return setting_text(setting, field, slice_text(crons[draw(sizeof crons / sizeof *crons)]));
+    case FIELD_ZONE:
+        return setting_text(setting, field, slice_text(zones[draw(sizeof zones / sizeof *zones)]));
     case FIELD_JSON:
         return setting_json(setting, field, draw(2) ? SLICE("{\"a\":[1,null]}") : SLICE("7"));
     case FIELD_BYTES:
