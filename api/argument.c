@@ -54,6 +54,42 @@ bool argument_text(struct argument *argument, const struct field *field, struct 
     return setting_text(&argument->setting, field, text) || argument_refuse_complaint(argument, field);
 }
 
+/* The record that is given by its members; this is the first, or one after it. NULL: refused. */
+static struct argument *nested_of(struct argument *argument, const struct field *record)
+{
+    struct argument *nested = argument->nested;
+    while (nested && nested->record != record) nested = nested->next_nested;
+    if (nested) return nested;
+    struct arena *arena = argument->setting.arena;
+    if (!argument_field(argument, slice_text(record->name))) return NULL;
+    nested = arena_alloc(arena, sizeof *nested);
+    *nested = (struct argument){
+        .setting = {.record = record->record,
+                    .data = setting_record(&argument->setting, record),
+                    .arena = arena},
+        .within = arena_printf(arena, "%.*s%s.", SLICE_ARGS(argument->within), record->name),
+        .problem = argument->problem,
+        .record = record,
+        .next_nested = argument->nested,
+    };
+    argument->nested = nested;
+    return nested;
+}
+
+bool argument_named(struct argument *argument, struct slice name, struct slice text)
+{
+    const uint8_t *dot = name.size ? memchr(name.data, '.', name.size) : NULL;
+    size_t before = dot ? (size_t)(dot - name.data) : 0;
+    const struct field *record =
+        dot ? record_field(argument->setting.record, slice_of(name.data, before)) : NULL;
+    if (record && record->type == FIELD_RECORD) {
+        struct argument *nested = nested_of(argument, record);
+        return nested && argument_named(nested, slice_skip(name, before + 1), text);
+    }
+    const struct field *field = argument_field(argument, name);
+    return field && argument_text(argument, field, text);
+}
+
 /* Only a missing field ends here: the first required one that was not given. */
 static const struct field *missing(const struct setting *setting)
 {
@@ -65,6 +101,8 @@ static const struct field *missing(const struct setting *setting)
 
 bool argument_done(struct argument *argument)
 {
+    for (struct argument *nested = argument->nested; nested; nested = nested->next_nested)
+        if (!argument_done(nested)) return false;
     return setting_done(&argument->setting) ||
            argument_refuse_complaint(argument, missing(&argument->setting));
 }

@@ -11,7 +11,9 @@ struct argument {
     struct setting setting;
     struct slice within;
     struct problem *problem;
-    const char *skipped; /* a member of the object that is no field; NULL: none */
+    const char *skipped;                   /* a member of the object that is no field; NULL: none */
+    const struct field *record;            /* of the enclosing record, when these are a record in it */
+    struct argument *nested, *next_nested; /* records that are given by their members, "claim.max" */
 };
 
 /* Refuses with BAD_FIELD: always false. `what` completes the sentence that begins with the field's path. */
@@ -21,7 +23,9 @@ bool argument_refuse_complaint(struct argument *argument, const struct field *fi
 /* The field of that name; NULL, refused, when there is none or it was given already, wherever. */
 const struct field *argument_field(struct argument *argument, struct slice name);
 bool argument_text(struct argument *argument, const struct field *field, struct slice text);
-/* All was given: initial values, required fields. */
+/* The same by name, which may lead into records: "claim.max". */
+bool argument_named(struct argument *argument, struct slice name, struct slice text);
+/* All was given: initial values, required fields, of records begun by argument_named too. */
 bool argument_done(struct argument *argument);
 
 #endif

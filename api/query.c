@@ -92,8 +92,7 @@ bool query_parse(struct slice raw, const struct operation *operation, struct arg
         } else if (slice_is(name, "wait") && query_takes_wait(operation)) {
             done = set_wait(argument, value, options);
         } else {
-            const struct field *field = argument_field(argument, name);
-            done = field && argument_text(argument, field, value);
+            done = argument_named(argument, name, value);
         }
         if (!done) return false;
     }

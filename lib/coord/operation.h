@@ -22,7 +22,8 @@ enum operation_kind {
 
 enum operation_flag {
     OPERATION_GROWS = 1, /* makes the state larger: refused with 507 when the disk is full */
-    OPERATION_WAITS = 2, /* may be answered later; its arguments have a duration "wait" */
+    OPERATION_WAITS = 2, /* may be answered later; its arguments, or a record among them, have a duration
+                            "wait" */
     OPERATION_RAW = 4, /* the body of the request is its argument "value" as it is; a success is answered with
                           its result's "value", unless JSON is asked for */
     OPERATION_TXN = 8, /* has no path of its own, but may stand in a transaction */
@@ -60,6 +61,10 @@ struct operation {
     void (*watch)(struct arena *arena, const void *args, struct watch_request *request);
     const char *undo; /* name of the command (its arguments: the fields of the result called so) that takes
                          back a grant whose answer could not be delivered */
+    /* Name of the operation that is meant when the body of a request to this one is a JSON array: that is its
+     * one FIELD_LIST; what stands in the path are fields of it too, by name. It has no path of its own. NULL:
+     * the body is an object. */
+    const char *array;
     const char *about;
 };
 
@@ -143,6 +148,11 @@ static inline const struct operation *operation_among(const struct primitive *co
         }
     return NULL;
 }
+/* Of OPERATION_WAITS: the duration "wait" of its arguments, or of the first record among them that has one:
+ * then *within is the field of that record, else NULL. NULL: it has none. */
+const struct field *operation_wait_field(const struct operation *operation, const struct field **within);
+/* How long a request to that operation would wait; 0: not at all. */
+uint64_t operation_wait_ms(const struct operation *operation, const void *args);
 /* May clients have it done within a transaction? */
 static inline bool operation_in_txn(const struct operation *operation)
 {

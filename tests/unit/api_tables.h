@@ -118,6 +118,48 @@ static const struct field blob_fields[] = {
 };
 static const struct record blob_record = RECORD("blob", blob, blob_fields);
 
+struct ask_args {
+    struct slice who;
+    uint64_t max, wait_ms;
+};
+struct give_args {
+    struct slice name;
+    uint64_t number;
+    const struct ask_args *ask;
+};
+struct give_many_args {
+    struct slice name;
+    struct list parts;
+};
+
+#define ASK(member) .offset = offsetof(struct ask_args, member)
+static const struct field ask_fields[] = {
+    {.number = 1, .type = FIELD_TEXT, .flags = FIELD_REQUIRED, ASK(who), .name = "who", .about = "who asks"},
+    {.number = 2, .type = FIELD_UINT, ASK(max), .name = "max", .min = 1, .max = 9, .initial = 1},
+    {.number = 3, .type = FIELD_DURATION, ASK(wait_ms), .name = "wait", .max = 600000},
+};
+static const struct record ask_record = RECORD("ask", ask_args, ask_fields);
+
+#define GIVE(member) .offset = offsetof(struct give_args, member), .name = #member
+static const struct field give_fields[] = {
+    {.number = 1, .type = FIELD_NAME, .flags = FIELD_REQUIRED, GIVE(name)},
+    {.number = 2, .type = FIELD_UINT, GIVE(number), .max = 9},
+    {.number = 3, .type = FIELD_RECORD, GIVE(ask), .record = &ask_record},
+};
+static const struct record give_record = RECORD("give_args", give_args, give_fields);
+
+#define GIVE_MANY(member) .offset = offsetof(struct give_many_args, member), .name = #member
+static const struct field give_many_fields[] = {
+    {.number = 1, .type = FIELD_NAME, .flags = FIELD_REQUIRED, GIVE_MANY(name)},
+    {.number = 2,
+     .type = FIELD_LIST,
+     .flags = FIELD_REQUIRED,
+     GIVE_MANY(parts),
+     .record = &part_record,
+     .max = 3},
+};
+static const struct record give_many_record = RECORD("give_many_args", give_many_args, give_many_fields);
+
 static const struct operation thing_operations[] = {
     {.code = 1,
      .name = "thing.take",
@@ -186,6 +228,23 @@ static const struct operation thing_operations[] = {
      .kind = OPERATION_QUERY,
      .args = &thing_record,
      .result = &view_record},
+    {.code = 11,
+     .name = "thing.give",
+     .method = "POST",
+     .path = "/v1/things/{name}/parts",
+     .kind = OPERATION_COMMAND,
+     .flags = OPERATION_WAITS,
+     .args = &give_record,
+     .result = &taken_record,
+     .array = "thing.give_many"},
+    {.code = 12,
+     .name = "thing.give_many",
+     .kind = OPERATION_COMMAND,
+     .flags = OPERATION_TXN,
+     .args = &give_many_record,
+     .result = &view_record,
+     .refusal = &refusal_record,
+     .about = "Gives several parts, or none."},
 };
 static const struct primitive thing_primitive = {
     .name = "thing",

@@ -1,5 +1,6 @@
 // links: api lib
 /* Query parameters into arguments. */
+#include "api/body.h"
 #include "api/query.h"
 #include "tests/unit/api_tables.h"
 #include "tests/unit/cmocka_all.h"
@@ -125,6 +126,59 @@ static void refuses_by_name(void **state)
     refused("a%0a\xc3\xa4=x", "a???", "unknown");
 }
 
+static bool finish(const char *query, const char *body, struct give_args *args, struct problem *problem)
+{
+    struct argument argument = {.setting = {.record = &give_record, .data = args, .arena = &arena},
+                                .problem = problem};
+    struct query_options options;
+    struct operation operation = {.kind = OPERATION_COMMAND, .method = "POST", .args = &give_record};
+    *args = (struct give_args){.number = 0};
+    return query_parse(slice_text(query), &operation, &argument, &options) &&
+           body_parse(slice_text(body), &argument) && argument_done(&argument);
+}
+
+static void a_record_is_given_by_its_fields(void **state)
+{
+    struct give_args args;
+    struct problem problem = {0};
+    (void)state;
+    assert_true(finish("ask.wait=10s&name=x&ask.who=me", "{\"number\":3}", &args, &problem));
+    assert_true(slice_is(args.ask->who, "me"));
+    assert_int_equal(args.ask->wait_ms, 10000);
+    assert_int_equal(args.ask->max, 1); /* its initial value */
+    assert_int_equal(args.number, 3);
+    assert_true(finish("name=x", "", &args, &problem));
+    assert_null(args.ask);
+}
+
+static void fields_of_a_record_are_refused_by_path(void **state)
+{
+    static const struct {
+        const char *query, *body, *field, *detail;
+    } cases[] = {
+        {"name=x&ask.wait=1s", "", "ask.who", "ask.who is missing"},
+        {"name=x&ask.who=me&ask.max=10", "", "ask.max", "ask.max must be from 1 to 9"},
+        {"name=x&ask.who=me&ask.who=you", "", "ask.who", "given twice"},
+        {"name=x&ask.colour=red", "", "ask.colour", "ask.colour is unknown here"},
+        {"name=x&ask.=red", "", "ask.\"\"", "unknown"},
+        {"name=x&ask.who.a=red", "", "ask.who.a", "unknown"},
+        {"name=x&ask=red", "", "ask", "cannot be given as text"},
+        {"name=x&asks.who=red", "", "asks.who", "unknown"},
+        {"name=x&number.who=1", "", "number.who", "unknown"},
+        {"name=x&ask.who=me", "{\"ask\":{\"who\":\"you\"}}", "ask", "given twice"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct give_args args;
+        struct problem problem = {0};
+        assert_false(finish(cases[i].query, cases[i].body, &args, &problem));
+        assert_int_equal(problem.outcome, OUTCOME_BAD_FIELD);
+        assert_true(slice_is(problem.field, cases[i].field));
+        assert_non_null(
+            memmem(problem.detail.data, problem.detail.size, cases[i].detail, strlen(cases[i].detail)));
+    }
+}
+
 static void what_the_path_gave_is_not_given_again(void **state)
 {
     (void)state;
@@ -183,6 +237,8 @@ int main(void)
         cmocka_unit_test(decodes_escapes_and_plus),
         cmocka_unit_test(empty_pairs_are_passed_over),
         cmocka_unit_test(refuses_by_name),
+        cmocka_unit_test(a_record_is_given_by_its_fields),
+        cmocka_unit_test(fields_of_a_record_are_refused_by_path),
         cmocka_unit_test(what_the_path_gave_is_not_given_again),
         cmocka_unit_test(queries_take_common_options),
     };

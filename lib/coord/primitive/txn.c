@@ -107,8 +107,7 @@ static const char *senseless(const struct txn_args *args, unsigned depth, size_t
 
 static bool would_wait(const struct operation_item *item)
 {
-    bool waits = item->operation->flags & OPERATION_WAITS;
-    return waits && record_number(item->operation->args, item->args, "wait");
+    return operation_wait_ms(item->operation, item->args) > 0;
 }
 
 static const char *senseless_branch(struct list branch, unsigned depth, size_t *count)
