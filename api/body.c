@@ -151,6 +151,8 @@ static bool refuse_type(struct argument *argument, const struct field *field)
         [FIELD_BOOL] = "must be true or false",
         [FIELD_TEXT] = "must be a string",
         [FIELD_NAME] = "must be a string",
+        [FIELD_CRON] = "must be a string: a cron pattern",
+        [FIELD_ZONE] = "must be a string: a time zone",
         [FIELD_JSON] = "must be a JSON value",
         [FIELD_BYTES] = "must be a string, or {\"base64\":\"...\"}",
         [FIELD_TEXTS] = "must be an array of strings",
@@ -223,6 +225,8 @@ static bool set_operation(struct argument *argument, const struct field *field, 
 static bool set_array(struct argument *argument, const struct field *field, const json_t *value)
 {
     if (!json_is_array(value)) return refuse_type(argument, field);
+    if (!json_array_size(value) && (field->flags & FIELD_REQUIRED))
+        return argument_refuse(argument, slice_text(field->name), "must have at least 1 item");
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *item = json_array_get(value, i);
         if (field->type == FIELD_LIST) {
@@ -253,7 +257,8 @@ static bool set_integer(struct argument *argument, const struct field *field, co
 static bool set_string(struct argument *argument, const struct field *field, const json_t *value)
 {
     bool texts = field->type == FIELD_DURATION || field->type == FIELD_LEASE || field->type == FIELD_CHOICE ||
-                 field->type == FIELD_TEXT || field->type == FIELD_NAME;
+                 field->type == FIELD_TEXT || field->type == FIELD_NAME || field->type == FIELD_CRON ||
+                 field->type == FIELD_ZONE;
     return texts ? argument_text(argument, field, text_of(value)) : refuse_type(argument, field);
 }
 
@@ -304,23 +309,50 @@ static void printable(char *text)
         if (*text < 0x20 || *text > 0x7e) *text = '?';
 }
 
-bool body_parse(struct slice body, struct argument *argument)
+bool body_is_array(struct slice body)
 {
-    if (blank(body)) return true;
+    for (size_t i = 0; i < body.size; i++)
+        if (!memchr(" \t\r\n", body.data[i], 4)) return body.data[i] == '[';
+    return false;
+}
+
+/* NULL: refused. The caller lets go of it. */
+static json_t *parse(struct slice body, struct argument *argument)
+{
     struct arena *arena = argument->setting.arena;
     const char *what;
     size_t at = too_much_at(body, &what);
-    if (at != SIZE_MAX) return refuse_json(argument, at, arena_printf(arena, "the body %s", what));
+    if (at != SIZE_MAX) {
+        refuse_json(argument, at, arena_printf(arena, "the body %s", what));
+        return NULL;
+    }
     json_error_t error;
     json_t *root =
         json_loadb((const char *)body.data, body.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!root) {
         size_t offset = error.position > 0 ? (size_t)error.position : 0;
         printable(error.text);
-        return refuse_json(argument, offset, arena_printf(arena, "%s, at byte %zu", error.text, offset));
+        refuse_json(argument, offset, arena_printf(arena, "%s, at byte %zu", error.text, offset));
     }
+    return root;
+}
+
+bool body_parse(struct slice body, struct argument *argument)
+{
+    if (blank(body)) return true;
+    json_t *root = parse(body, argument);
+    if (!root) return false;
     bool done = json_is_object(root) ? set_members(argument, root)
                                      : refuse_json(argument, 0, SLICE("the body must be one JSON object"));
+    json_decref(root);
+    return done;
+}
+
+bool body_parse_array(struct slice body, struct argument *argument, const struct field *list)
+{
+    json_t *root = parse(body, argument);
+    if (!root) return false;
+    bool done = argument_field(argument, slice_text(list->name)) && set_array(argument, list, root);
     json_decref(root);
     return done;
 }

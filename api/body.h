@@ -15,4 +15,8 @@ void body_init(void);
  * Call argument_done after it. */
 bool body_parse(struct slice body, struct argument *argument);
 
+/* Does the body begin as a JSON array? Then the items of that array become those of `list`. */
+bool body_is_array(struct slice body);
+bool body_parse_array(struct slice body, struct argument *argument, const struct field *list);
+
 #endif

@@ -112,6 +112,16 @@ static bool raw_value(struct argument *argument, struct slice body)
     return setting_bytes(&argument->setting, value, body) || argument_refuse_complaint(argument, value);
 }
 
+/* What the body gives: a raw value, the items of a list, or fields. */
+static bool read_body(const struct route *route, struct argument *argument, struct slice body)
+{
+    const struct operation *operation = route->operation;
+    if ((operation->flags & OPERATION_RAW) && operation->kind == OPERATION_COMMAND)
+        return raw_value(argument, body);
+    if (route->items) return body_parse_array(body, argument, route->items);
+    return !body.size || body_parse(body, argument);
+}
+
 static bool read_arguments(h2o_req_t *req, const struct request_head *head, const struct route_match *match,
                            struct slice query, struct call *call, struct problem *problem)
 {
@@ -123,25 +133,16 @@ static bool read_arguments(h2o_req_t *req, const struct request_head *head, cons
     for (size_t i = 0; i < match->route->part_count; i++)
         if (!argument_text(&argument, match->route->parts[i], match->parts[i])) return false;
     struct query_options options = {0};
-    struct slice body = slice_of_iovec(req->entity);
     if (query.size && !query_parse(query, operation, &argument, &options)) return false;
     if (!query_seen(head->if_none_match, head->last_event_id, operation, &argument, &options)) return false;
     if (!conditions_apply(head, operation, &argument, call)) return false;
-    bool raw = (operation->flags & OPERATION_RAW) && operation->kind == OPERATION_COMMAND;
-    if (raw && !raw_value(&argument, body)) return false;
-    if (!raw && body.size && !body_parse(body, &argument)) return false;
+    if (!read_body(match->route, &argument, slice_of_iovec(req->entity))) return false;
     call->stale = options.stale;
     call->min_revision = options.min_revision;
     call->since_given = options.since_given;
     call->since = options.since;
     call->wait_ms = options.wait_ms;
     return argument_done(&argument);
-}
-
-static void set_wait(const struct route *route, struct call *call)
-{
-    if (route->wait)
-        memcpy(&call->wait_ms, (const char *)call->args + route->wait->offset, sizeof call->wait_ms);
 }
 
 static bool has_room(const struct loop *loop, const struct call *call, struct problem *problem)
@@ -176,7 +177,8 @@ static bool make_call(struct loop *loop, h2o_req_t *req, const struct request_he
     call->operation = match->route->operation;
     if (!read_arguments(req, head, match, query, call, problem)) return false;
     call->arrived_ms = loop_now_ms(loop);
-    set_wait(match->route, call);
+    if (call->operation->flags & OPERATION_WAITS)
+        call->wait_ms = operation_wait_ms(call->operation, call->args);
     call->home = &loop->inbox;
     return has_room(loop, call, problem);
 }
@@ -211,6 +213,8 @@ static void serve_operation(struct loop *loop, h2o_req_t *req, const struct requ
     struct problem problem = {.outcome = match.outcome};
     size_t row = metrics_row_of_none(loop->metrics);
     if (match.outcome == OUTCOME_OK) {
+        if (match.route->array && body_is_array(slice_of_iovec(req->entity)))
+            match.route = match.route->array;
         row = match.route->number;
         enum reply_form form = reply_form(head->accept, match.route->operation);
         if (make_call(loop, req, head, &match, query, form, call, &problem)) {

@@ -11,10 +11,10 @@
 
 /* --- operations --- */
 
-static void parameter(struct json *json, const struct field *field, const char *place)
+static void parameter(struct json *json, const char *name, const struct field *field, const char *place)
 {
     json_open(json, '{');
-    schema_text(json, "name", field->name);
+    schema_text(json, "name", name);
     schema_text(json, "in", place);
     if (strcmp(place, "path") == 0) schema_true(json, "required", true);
     json_key(json, "schema");
@@ -26,18 +26,32 @@ static void parameter(struct json *json, const struct field *field, const char *
     json_close(json, '}');
 }
 
+/* Of a record, its fields: "claim.max". `within` is "" or "claim.". */
+static void query_parameters(struct json *json, const struct record *record, const struct route *route,
+                             const char *within)
+{
+    for (size_t i = 0; i < record->field_count; i++) {
+        const struct field *field = &record->fields[i];
+        char name[128];
+        if (!schema_is_input(route, field) || field->type == FIELD_LIST || field->type == FIELD_OPERATIONS)
+            continue;
+        bool nested = field->type == FIELD_RECORD;
+        snprintf(name, sizeof name, "%s%s%s", within, field->name, nested ? "." : "");
+        if (nested)
+            query_parameters(json, field->record, NULL, name);
+        else
+            parameter(json, name, field, "query");
+    }
+}
+
 static void parameters(struct json *json, const struct route *route)
 {
     const struct record *args = route->operation->args;
     json_key(json, "parameters");
     json_open(json, '[');
-    for (size_t i = 0; i < route->part_count; i++) parameter(json, route->parts[i], "path");
-    for (size_t i = 0; i < args->field_count; i++) {
-        const struct field *field = &args->fields[i];
-        bool text =
-            field->type != FIELD_LIST && field->type != FIELD_RECORD && field->type != FIELD_OPERATIONS;
-        if (schema_is_input(route, field) && text) parameter(json, field, "query");
-    }
+    for (size_t i = 0; i < route->part_count; i++)
+        parameter(json, route->parts[i]->name, route->parts[i], "path");
+    query_parameters(json, args, route, "");
     if (route->operation->kind == OPERATION_QUERY) {
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/consistency\"}"));
         json_raw(json, SLICE("{\"$ref\":\"#/components/parameters/min_revision\"}"));
@@ -90,6 +104,22 @@ static void content_end(struct json *json)
     json_close(json, '}');
 }
 
+static void object_or_array(struct json *json, const struct route *route)
+{
+    const struct operation *many = route->array->operation;
+    json_key(json, "oneOf");
+    json_open(json, '[');
+    json_open(json, '{');
+    schema_input_object(json, route->operation->args, route);
+    json_close(json, '}');
+    json_open(json, '{');
+    schema_text(json, "title", many->name);
+    if (many->about) schema_text(json, "description", many->about);
+    schema_input(json, route->array->items);
+    json_close(json, '}');
+    json_close(json, ']');
+}
+
 static void request_body(struct json *json, const struct route *route)
 {
     if (strcmp(route->operation->method, "GET") == 0) return;
@@ -107,20 +137,17 @@ static void request_body(struct json *json, const struct route *route)
                 "The same fields as the query parameters; each may be given in one place only.");
     schema_true(json, "required", false);
     content(json, "application/json");
-    schema_input_object(json, route->operation->args, route);
+    if (route->array)
+        object_or_array(json, route);
+    else
+        schema_input_object(json, route->operation->args, route);
     content_end(json);
     json_close(json, '}');
 }
 
-static void refusal_schema(struct json *json, const struct operation *operation)
+static void refusal_facts(struct json *json, const struct operation *operation)
 {
-    if (!operation->refusal) {
-        schema_ref(json, "schemas", "problem");
-        return;
-    }
-    json_key(json, "allOf");
-    json_open(json, '[');
-    json_raw(json, SLICE("{\"$ref\":\"#/components/schemas/problem\"}"));
+    if (!operation->refusal) return;
     json_open(json, '{');
     schema_text(json, "type", "object");
     json_key(json, "properties");
@@ -128,11 +155,42 @@ static void refusal_schema(struct json *json, const struct operation *operation)
     schema_output_properties(json, operation->refusal);
     json_close(json, '}');
     json_close(json, '}');
+}
+
+static void refusal_schema(struct json *json, const struct route *route)
+{
+    const struct operation *many = route->array ? route->array->operation : route->operation;
+    if (!route->operation->refusal && !many->refusal) {
+        schema_ref(json, "schemas", "problem");
+        return;
+    }
+    json_key(json, "allOf");
+    json_open(json, '[');
+    json_raw(json, SLICE("{\"$ref\":\"#/components/schemas/problem\"}"));
+    refusal_facts(json, route->operation);
+    if (many->refusal != route->operation->refusal) refusal_facts(json, many);
     json_close(json, ']');
 }
 
-static void responses_content(struct json *json, const struct operation *operation)
+static void result_schema(struct json *json, const struct route *route)
 {
+    if (!route->array || !route->array->operation->result) {
+        schema_output_reference(json, route->operation->result);
+        return;
+    }
+    json_key(json, "oneOf");
+    json_open(json, '[');
+    for (const struct route *each = route; each; each = each->array) {
+        json_open(json, '{');
+        schema_output_reference(json, each->operation->result);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
+static void responses_content(struct json *json, const struct route *route)
+{
+    const struct operation *operation = route->operation;
     json_key(json, "content");
     json_open(json, '{');
     if ((operation->flags & OPERATION_RAW) && operation->kind == OPERATION_QUERY)
@@ -141,7 +199,7 @@ static void responses_content(struct json *json, const struct operation *operati
     json_open(json, '{');
     json_key(json, "schema");
     json_open(json, '{');
-    schema_output_reference(json, operation->result);
+    result_schema(json, route);
     json_close(json, '}');
     json_close(json, '}');
     json_close(json, '}');
@@ -155,8 +213,9 @@ static void stream_content(struct json *json)
                          "\"application/x-ndjson\":{\"schema\":{\"$ref\":\"#/components/schemas/event\"}}}"));
 }
 
-static void responses(struct json *json, const struct operation *operation)
+static void responses(struct json *json, const struct route *route)
 {
+    const struct operation *operation = route->operation;
     json_key(json, "responses");
     json_open(json, '{');
     if (query_takes_wait(operation) || (operation->kind == OPERATION_QUERY && operation->watch)) {
@@ -170,13 +229,13 @@ static void responses(struct json *json, const struct operation *operation)
                 : operation->result                 ? "done"
                                                     : "done, nothing to say");
     if (operation->kind == OPERATION_STREAM) stream_content(json);
-    if (operation->result) responses_content(json, operation);
+    if (operation->result) responses_content(json, route);
     json_close(json, '}');
     json_key(json, "default");
     json_open(json, '{');
     schema_text(json, "description", "refused: see code");
     content(json, "application/problem+json");
-    refusal_schema(json, operation);
+    refusal_schema(json, route);
     content_end(json);
     json_close(json, '}');
     json_close(json, '}');
@@ -194,15 +253,19 @@ static void one_operation(struct json *json, const struct route *route)
     parameters(json, route);
     required(json, route);
     request_body(json, route);
-    responses(json, operation);
+    responses(json, route);
     json_close(json, '}');
+}
+
+static bool same_path(const struct route *one, const struct route *other)
+{
+    return one->operation->path && strcmp(one->operation->path, other->operation->path) == 0;
 }
 
 static bool path_seen(const struct routes *routes, size_t number)
 {
     for (size_t i = 0; i < number; i++)
-        if (strcmp(routes_at(routes, i)->operation->path, routes_at(routes, number)->operation->path) == 0)
-            return true;
+        if (same_path(routes_at(routes, i), routes_at(routes, number))) return true;
     return false;
 }
 
@@ -220,13 +283,13 @@ static void paths(struct json *json, const struct routes *routes)
     json_key(json, "paths");
     json_open(json, '{');
     for (size_t i = 0; i < routes_count(routes); i++) {
-        if (path_seen(routes, i)) continue;
         const char *path = routes_at(routes, i)->operation->path;
+        if (!path || path_seen(routes, i)) continue;
         char shown[128];
         json_key(json, shown_path(path, shown, sizeof shown));
         json_open(json, '{');
         for (size_t k = i; k < routes_count(routes); k++)
-            if (strcmp(routes_at(routes, k)->operation->path, path) == 0)
+            if (same_path(routes_at(routes, k), routes_at(routes, i)))
                 one_operation(json, routes_at(routes, k));
         json_close(json, '}');
     }

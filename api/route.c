@@ -106,19 +106,20 @@ static void insert(struct routes *routes, struct route *route)
     allow(node, route->operation->method);
 }
 
+static bool is_tagged(const struct operation *operation)
+{
+    bool object = operation->path[strlen(operation->path) - 1] == '}' || operation->object;
+    bool reads = operation->kind != OPERATION_STREAM && strcmp(operation->method, "GET") == 0 && object;
+    return reads || ((operation->flags & OPERATION_RAW) && operation->kind == OPERATION_COMMAND);
+}
+
 static void look_up_fields(struct route *route)
 {
     const struct operation *operation = route->operation;
     const struct record *result = operation->result;
-    if (operation->flags & OPERATION_WAITS) {
-        route->wait = record_field(operation->args, SLICE("wait"));
-        CHECK(route->wait && route->wait->type == FIELD_DURATION);
-    }
-    size_t size = strlen(operation->path);
-    bool reads = operation->kind != OPERATION_STREAM && strcmp(operation->method, "GET") == 0 &&
-                 (operation->path[size - 1] == '}' || operation->object);
-    bool stores = (operation->flags & OPERATION_RAW) && operation->kind == OPERATION_COMMAND;
-    route->tagged = reads || stores;
+    const struct field *within;
+    CHECK(!(operation->flags & OPERATION_WAITS) || operation_wait_field(operation, &within));
+    route->tagged = operation->path && is_tagged(operation);
     if (!result) return;
     route->token = record_field(result, SLICE("token"));
     route->lease = record_field(result, SLICE("lease"));
@@ -128,27 +129,60 @@ static void look_up_fields(struct route *route)
     route->create_revision = record_field(result, SLICE("create_revision"));
 }
 
-static size_t count_paths(const struct primitive *const *all)
+static const struct field *list_of(const struct record *record)
+{
+    const struct field *list = NULL;
+    for (size_t i = 0; i < record->field_count; i++) {
+        if (record->fields[i].type != FIELD_LIST) continue;
+        CHECK(!list);
+        list = &record->fields[i];
+    }
+    return list;
+}
+
+static void add_array(struct routes *routes, struct route *route, const struct primitive *const *all)
+{
+    struct slice name = slice_text(route->operation->array);
+    struct route *array = &routes->table[routes->count];
+    *array = (struct route){.operation = operation_among(all, 0, &name), .number = routes->count++};
+    CHECK(array->operation && !array->operation->path);
+    for (size_t i = 0; i < route->part_count; i++) {
+        array->parts[i] = record_field(array->operation->args, slice_text(route->parts[i]->name));
+        CHECK(array->parts[i]);
+    }
+    array->part_count = route->part_count;
+    array->items = list_of(array->operation->args);
+    CHECK(array->items);
+    look_up_fields(array);
+    route->array = array;
+}
+
+static size_t count_rows(const struct primitive *const *all)
 {
     size_t count = 0;
     for (; *all; all++)
-        for (size_t i = 0; i < (*all)->operation_count; i++) count += (*all)->operations[i].path != NULL;
+        for (size_t i = 0; i < (*all)->operation_count; i++) {
+            const struct operation *operation = &(*all)->operations[i];
+            if (operation->path) count += operation->array ? 2 : 1;
+        }
     return count;
 }
 
 struct routes *routes_new(const struct primitive *const *all)
 {
     struct routes *routes = memory_new(sizeof *routes);
-    routes->table = memory_new(count_paths(all) * sizeof *routes->table);
-    for (; *all; all++)
-        for (size_t i = 0; i < (*all)->operation_count; i++) {
-            if (!(*all)->operations[i].path) continue;
+    routes->table = memory_new(count_rows(all) * sizeof *routes->table);
+    for (const struct primitive *const *each = all; *each; each++)
+        for (size_t i = 0; i < (*each)->operation_count; i++) {
+            if (!(*each)->operations[i].path) continue;
             struct route *route = &routes->table[routes->count];
-            route->operation = &(*all)->operations[i];
+            route->operation = &(*each)->operations[i];
             route->number = routes->count++;
             insert(routes, route);
             look_up_fields(route);
         }
+    for (size_t i = 0, count = routes->count; i < count; i++)
+        if (routes->table[i].operation->array) add_array(routes, &routes->table[i], all);
     return routes;
 }
 

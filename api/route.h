@@ -13,7 +13,9 @@ struct route {
     size_t number; /* position in the table: names its counters */
     size_t part_count;
     const struct field *parts[ROUTE_PARTS_MAX]; /* fields of the arguments that stand in the path, in order */
-    const struct field *wait;                   /* of the arguments; NULL: none */
+    /* The operation that a JSON array in the body means, with parts of its own; NULL: none. */
+    const struct route *array;
+    const struct field *items; /* of an array's: the argument that the array is */
     const struct field *token, *lease, *expires_in_ms, *revision, *version,
         *create_revision; /* of the result;
                              NULL: none */
@@ -22,8 +24,8 @@ struct route {
 
 struct routes;
 
-/* All operations with a path, of NULL-terminated primitives. Aborts when a path is malformed, names a field
- * that the arguments lack, or stands twice. */
+/* All operations with a path, of NULL-terminated primitives, and behind them those that arrays mean, which
+ * have none. Aborts when a path is malformed, names a field that the arguments lack, or stands twice. */
 struct routes *routes_new(const struct primitive *const *all);
 void routes_free(struct routes *routes);
 size_t routes_count(const struct routes *routes);

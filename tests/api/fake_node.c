@@ -33,6 +33,20 @@ static void say(const char *what, struct slice name)
     printf("%s %.*s\n", what, SLICE_ARGS(name));
 }
 
+/* Of several: the thing, held by as many as were given. */
+static void grant_many(struct call *call)
+{
+    const struct give_many_args *args = call->args;
+    struct thing_view *thing = arena_alloc(&call->arena, sizeof *thing);
+    struct holder *holders = arena_alloc(&call->arena, args->parts.count * sizeof *holders);
+    const struct part_args *parts = args->parts.items;
+    for (size_t i = 0; i < args->parts.count; i++)
+        holders[i] = (struct holder){.owner = parts[i].text, .token = parts[i].number};
+    *thing = (struct thing_view){args->name, call->number, {holders, args->parts.count}};
+    call->shape = &view_record;
+    call->result = thing;
+}
+
 static void grant(struct call *call)
 {
     struct taken *taken = arena_alloc(&call->arena, sizeof *taken);
@@ -41,6 +55,7 @@ static void grant(struct call *call)
     call->shape = &taken_record;
     call->result = taken;
     call->revision = call->number;
+    if (call->operation->args == &give_many_record) grant_many(call);
     call->next = NULL;
     mailbox_deliver(call);
 }

@@ -199,6 +199,67 @@ static void only_an_object_is_a_body(void **state)
     malformed("null", 0);
 }
 
+struct many {
+    bool done;
+    struct give_many_args args;
+    struct problem problem;
+};
+
+static struct many parse_many(const char *body)
+{
+    struct many many = {0};
+    struct argument argument = {.setting = {.record = &give_many_record, .data = &many.args, .arena = &arena},
+                                .problem = &many.problem};
+    assert_true(argument_text(&argument, &give_many_fields[0], SLICE("x")));
+    assert_true(body_is_array(slice_text(body)));
+    many.done =
+        body_parse_array(slice_text(body), &argument, &give_many_fields[1]) && argument_done(&argument);
+    return many;
+}
+
+static void an_array_is_a_list(void **state)
+{
+    (void)state;
+    struct many many = parse_many(" \r\n\t[{\"number\":1},{\"text\":\"t\",\"number\":2}]\n");
+    assert_true(many.done);
+    assert_int_equal(many.args.parts.count, 2);
+    const struct part_args *parts = many.args.parts.items;
+    assert_int_equal(parts[0].number, 1);
+    assert_int_equal(parts[1].number, 2);
+    assert_true(slice_is(parts[1].text, "t"));
+    assert_false(body_is_array(SLICE("")));
+    assert_false(body_is_array(SLICE(" ")));
+    assert_false(body_is_array(SLICE("{\"a\":[]}")));
+    assert_false(body_is_array(SLICE("x[")));
+}
+
+static void items_of_an_array_are_named(void **state)
+{
+    static const struct {
+        const char *body, *field, *detail;
+    } cases[] = {
+        {"[{\"number\":1},{\"number\":10}]", "parts[1].number", "parts[1].number must be from 0 to 9"},
+        {"[{\"number\":1},{}]", "parts[1].number", "parts[1].number is missing"},
+        {"[{\"number\":1,\"colour\":1}]", "parts[0].colour", "parts[0].colour is unknown here"},
+        {"[1]", "parts", "parts must be an array of objects"},
+        {"[]", "parts", "parts must have at least 1 item"},
+        {"[{\"number\":1},{\"number\":1},{\"number\":1},{\"number\":1}]", "parts", "at most 3 items"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct many many = parse_many(cases[i].body);
+        assert_false(many.done);
+        assert_int_equal(many.problem.outcome, OUTCOME_BAD_FIELD);
+        assert_true(slice_is(many.problem.field, cases[i].field));
+        assert_non_null(memmem(many.problem.detail.data, many.problem.detail.size, cases[i].detail,
+                               strlen(cases[i].detail)));
+    }
+    struct many broken = parse_many("[{\"number\":1}");
+    assert_false(broken.done);
+    assert_int_equal(broken.problem.outcome, OUTCOME_BAD_JSON);
+    assert_int_equal(broken.problem.byte_offset, 13);
+}
+
 static void a_nul_byte_ends_nothing(void **state)
 {
     (void)state;
@@ -303,6 +364,8 @@ int main(void)
         cmocka_unit_test(unknown_and_repeated_members_are_refused),
         cmocka_unit_test(syntax_errors_tell_the_byte),
         cmocka_unit_test(only_an_object_is_a_body),
+        cmocka_unit_test(an_array_is_a_list),
+        cmocka_unit_test(items_of_an_array_are_named),
         cmocka_unit_test(a_nul_byte_ends_nothing),
         cmocka_unit_test(nesting_has_a_limit),
         cmocka_unit_test(the_number_of_values_has_a_limit),

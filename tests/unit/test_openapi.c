@@ -46,7 +46,7 @@ static void every_operation_is_there(void **state)
 {
     (void)state;
     assert_string_equal(text(document, "openapi"), "3.1.0");
-    assert_int_equal(json_object_size(at(document, "paths")), 7);
+    assert_int_equal(json_object_size(at(document, "paths")), 8);
     assert_string_equal(text(document, "paths|/v1/things/{name}/take|post|operationId"), "thing.take");
     assert_string_equal(text(document, "paths|/v1/things/{name}/take|post|summary"), "Takes a thing.");
     assert_string_equal(text(document, "paths|/v1/things/{name}|get|operationId"), "thing.get");
@@ -133,6 +133,43 @@ static void refusals_show_their_facts(void **state)
     assert_int_equal(json_array_size(codes), errors);
 }
 
+static void an_array_has_its_schemas(void **state)
+{
+    (void)state;
+    json_t *give = at(document, "paths|/v1/things/{name}/parts|post");
+    assert_string_equal(text(give, "operationId"), "thing.give");
+    json_t *body = at(give, "requestBody|content|application/json|schema|oneOf");
+    assert_int_equal(json_array_size(body), 2);
+    assert_string_equal(text(body, "0|type"), "object");
+    assert_int_equal(json_integer_value(at(body, "0|properties|number|maximum")), 9);
+    assert_string_equal(text(body, "1|title"), "thing.give_many");
+    assert_string_equal(text(body, "1|description"), "Gives several parts, or none.");
+    assert_string_equal(text(body, "1|type"), "array");
+    assert_int_equal(json_integer_value(at(body, "1|maxItems")), 3);
+    assert_int_equal(json_integer_value(at(body, "1|minItems")), 1);
+    assert_string_equal(text(body, "1|items|required|0"), "number");
+    json_t *results = at(give, "responses|2XX|content|application/json|schema|oneOf");
+    assert_string_equal(text(results, "0|$ref"), "#/components/schemas/taken");
+    assert_string_equal(text(results, "1|$ref"), "#/components/schemas/thing");
+    assert_non_null(at(give, "responses|default|content|application/problem+json|schema|allOf|1|properties|"
+                             "holder"));
+}
+
+static void fields_of_records_are_parameters(void **state)
+{
+    (void)state;
+    json_t *give = at(document, "paths|/v1/things/{name}/parts|post");
+    assert_null(parameter(give, "ask"));
+    assert_string_equal(text(parameter(give, "ask.who"), "in"), "query");
+    assert_string_equal(text(parameter(give, "ask.who"), "description"), "who asks");
+    assert_int_equal(json_integer_value(at(parameter(give, "ask.max"), "schema|maximum")), 9);
+    assert_non_null(parameter(give, "ask.wait"));
+    assert_int_equal(json_array_size(at(give, "x-required")), 0);
+    json_t *take = at(document, "paths|/v1/things/{name}/take|post");
+    assert_null(parameter(take, "parts"));
+    assert_non_null(parameter(take, "one.number"));
+}
+
 static void check_references(json_t *node)
 {
     const char *key;
@@ -183,6 +220,7 @@ int main(void)
         cmocka_unit_test(every_operation_is_there),        cmocka_unit_test(arguments_are_parameters),
         cmocka_unit_test(queries_share_two_more),          cmocka_unit_test(bodies_are_strict),
         cmocka_unit_test(results_are_components),          cmocka_unit_test(refusals_show_their_facts),
+        cmocka_unit_test(an_array_has_its_schemas),        cmocka_unit_test(fields_of_records_are_parameters),
         cmocka_unit_test(every_reference_leads_somewhere),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

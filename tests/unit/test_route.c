@@ -62,7 +62,7 @@ static void a_literal_wins_where_it_knows_the_method(void **state)
 static void operations_without_a_path_are_not_reachable(void **state)
 {
     const struct tools *tools = *state;
-    assert_int_equal(routes_count(tools->routes), 9);
+    assert_int_equal(routes_count(tools->routes), 11);
     for (size_t i = 0; i < routes_count(tools->routes); i++) {
         assert_int_equal(routes_at(tools->routes, i)->number, i);
         assert_string_not_equal(routes_at(tools->routes, i)->operation->name, "thing.internal");
@@ -177,14 +177,12 @@ static void a_known_path_tells_its_methods(void **state)
 static void routes_know_the_fields_of_headers(void **state)
 {
     const struct route *take = find(*state, "POST", "/v1/things/a/take").route;
-    assert_string_equal(take->wait->name, "wait");
     assert_string_equal(take->token->name, "token");
     assert_string_equal(take->lease->name, "lease");
     assert_string_equal(take->expires_in_ms->name, "expires_in_ms");
     assert_null(take->revision);
     assert_false(take->tagged);
     const struct route *get = find(*state, "GET", "/v1/things/a").route;
-    assert_null(get->wait);
     assert_non_null(get->revision);
     assert_true(get->tagged);
     assert_false(find(*state, "GET", "/v1/things").route->tagged);
@@ -192,6 +190,47 @@ static void routes_know_the_fields_of_headers(void **state)
     assert_true(find(*state, "PUT", "/v1/blobs/a").route->tagged);
     assert_false(find(*state, "PUT", "/v1/things/a/owners/b").route->tagged);
     assert_false(find(*state, "GET", "/v1/blobs").route->tagged);
+}
+
+/* --- arrays and waits --- */
+
+static void an_array_is_an_operation_of_its_own(void **state)
+{
+    const struct route *one = find(*state, "POST", "/v1/things/a/parts").route, *many = one->array;
+    assert_null(one->items);
+    assert_string_equal(many->operation->name, "thing.give_many");
+    assert_string_equal(many->items->name, "parts");
+    assert_int_equal(many->part_count, 1);
+    assert_ptr_equal(many->parts[0], &give_many_fields[0]);
+    assert_int_not_equal(many->number, one->number);
+    assert_null(many->array);
+    assert_null(many->token);
+    assert_non_null(many->revision);
+    assert_null(find(*state, "POST", "/v1/things/a/take").route->array);
+}
+
+static const struct operation *operation_of(void **state, const char *method, const char *path)
+{
+    return find(*state, method, path).route->operation;
+}
+
+static void a_wait_is_found_in_a_record_too(void **state)
+{
+    const struct operation *take = operation_of(state, "POST", "/v1/things/a/take");
+    const struct operation *give = operation_of(state, "POST", "/v1/things/a/parts");
+    const struct operation *get = operation_of(state, "GET", "/v1/things/a");
+    const struct field *within;
+    assert_ptr_equal(operation_wait_field(take, &within), &thing_fields[7]);
+    assert_null(within);
+    assert_ptr_equal(operation_wait_field(give, &within), &ask_fields[2]);
+    assert_ptr_equal(within, &give_fields[2]);
+    assert_null(operation_wait_field(get, &within)); /* has the field, but does not wait */
+
+    struct ask_args ask = {.wait_ms = 7};
+    assert_int_equal(operation_wait_ms(take, &(struct thing_args){.wait_ms = 5}), 5);
+    assert_int_equal(operation_wait_ms(give, &(struct give_args){.ask = &ask}), 7);
+    assert_int_equal(operation_wait_ms(give, &(struct give_args){.number = 3}), 0);
+    assert_int_equal(operation_wait_ms(get, &(struct thing_args){.wait_ms = 5}), 0);
 }
 
 /* --- paths with a tail --- */
@@ -279,6 +318,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(unknown_paths_are_not_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_known_path_tells_its_methods, set_up, tear_down),
         cmocka_unit_test_setup_teardown(routes_know_the_fields_of_headers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_array_is_an_operation_of_its_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_wait_is_found_in_a_record_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_tail_takes_all_the_rest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_tail_is_not_empty, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_tail_has_escapes_and_methods, set_up, tear_down),
