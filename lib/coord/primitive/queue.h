@@ -20,8 +20,8 @@
  * state KEY_READY        queue 0 rank id          -> nothing: may be handed out, first first KEY_LANE queue 0
  * kind name        -> lane KEY_LANE_TASK    queue 0 kind name 0 id   -> nothing: waits in the lane, lowest id
  * first KEY_TASK_KEY     queue 0 key              -> id of the live task that has the key for itself
- *     KEY_TASK_AFTER   parent child             -> nothing: the child needs the parent (until the child is
- * over) KEY_CLAIMER      queue 0 place            -> claimer: a claim that waits; place: index of its entry
+ *     KEY_TASK_AFTER   parent child             -> the child needs the parent (until the child is over):
+ * nothing, or 1 byte when it no longer counts in the child's `needs` KEY_CLAIMER      queue 0 place            -> claimer: a claim that waits; place: index of its entry
  *     KEY_WORKER       queue 0 worker           -> worker_row
  *     KEY_WORKER_KEPT  (object.h)
  *     KEY_QUEUE_MINUTE queue 0 minute           -> queue_minute: what happened in it; the last 16 are kept
@@ -38,8 +38,7 @@
  *    task has one. A task's token only rises.
  * 4. A lane's `held` are the tasks that have a slot of it (holds_group, holds_key); never more than its
  * concurrency, unless that was lowered since.
- * 5. A blocked task has `needs` > 0; that many of its KEY_TASK_AFTER rows lead to parents whose end it has
- * not been told of.
+ * 5. A blocked task has `needs` > 0; that many of its KEY_TASK_AFTER rows are empty.
  * 6. A task has at most one timer, at due_ms.
  * 7. While claims wait in a queue, nothing in it may be handed out, unless a pulse is wanted or a timer set.
  */
@@ -428,9 +427,10 @@ extern const struct record queue_task_args_record; /* struct queue_task_args: {q
 struct queue_task_args {
     struct slice queue, id;
 };
-/* Refusals. queue_refused: {queue, paused, draining, len, max_len}; claim_refused: {queue, id, state,
- * attempt, worker, since}; task_duplicate: {queue, id, state}. */
-extern const struct record queue_refused_record, claim_refused_record, task_duplicate_record;
+/* Refusals; an operation has one shape of them. queue_refused (queue_enqueue.c): {queue, paused, draining, len,
+ * max_len, id, state}, the last two of the live task that has the key. claim_refused (queue_finish.c): {queue,
+ * id, state, attempt, worker, since}. */
+extern const struct record queue_refused_record, claim_refused_record;
 void queue_refuse(struct queue *queue, enum outcome outcome, struct slice detail);
 void claim_refuse(struct queue *queue, struct slice id,
                   enum outcome outcome); /* CLAIM_LOST, TASK_NOT_FOUND ... */
