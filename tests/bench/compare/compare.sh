@@ -12,41 +12,41 @@ load=$build/tests/bench/bench_load
 work=$(mktemp -d "$build/compare.XXXXXX")
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
+# shellcheck source=tests/bench/nodes.sh
+source tests/bench/nodes.sh
 
+start_three 7480
+etcd_pids=()
 for i in 1 2 3; do
-    "$build/coordd" serve --name n$i --data-dir "$work/c$i" --listen 127.0.0.1:748$i --peer-listen 127.0.0.1:749$i \
-        --initial-cluster n1=127.0.0.1:7491,n2=127.0.0.1:7492,n3=127.0.0.1:7493 2>"$work/c$i.log" &
-    pids+=($!)
     etcd --name e$i --data-dir "$work/e$i" --listen-client-urls http://127.0.0.1:1237$i \
         --advertise-client-urls http://127.0.0.1:1237$i --listen-peer-urls http://127.0.0.1:1238$i \
         --initial-advertise-peer-urls http://127.0.0.1:1238$i --initial-cluster-token compare \
         --initial-cluster e1=http://127.0.0.1:12381,e2=http://127.0.0.1:12382,e3=http://127.0.0.1:12383 \
         >"$work/e$i.log" 2>&1 &
     pids+=($!)
+    etcd_pids+=($!)
 done
-coordd_pids="${pids[0]} ${pids[2]} ${pids[4]}" etcd_pids="${pids[1]} ${pids[3]} ${pids[5]}"
+wait_ready 7481 7482 7483
 for ((tries = 0; tries < 300; tries++)); do
-    if curl -fs -o /dev/null localhost:7481/readyz && curl -fs -o /dev/null localhost:7483/readyz &&
-        curl -fs localhost:12371/health | grep -q true; then break; fi
+    curl -fs localhost:12371/health | grep -q true && break
     sleep 0.1
 done
-[ "$tries" -lt 300 ] || { echo "compare: the nodes are not ready within 30 s" >&2; tail -n 3 "$work"/*.log >&2; exit 1; }
-leader=$(curl -fs localhost:7481/v1/cluster | sed 's/.*"leader":"n\([0-9]\)".*/\1/')
+[ "$tries" -lt 300 ] || { echo "compare: etcd is not ready within 30 s" >&2; tail -n 3 "$work"/e*.log >&2; exit 1; }
+leader=$(leader_of 7481)
 status() { curl -fs localhost:1237"$1"/v3/maintenance/status -X POST -d '{}'; }
 etcd_leader=1
 for i in 1 2 3; do
     [ "$(status $i | sed 's/.*"member_id":"\([0-9]*\)".*/\1/')" = "$(status $i | sed 's/.*"leader":"\([0-9]*\)".*/\1/')" ] && etcd_leader=$i
 done
 
-cpu() { local sum=0 pid; for pid in $1; do sum=$((sum + $(awk '{print $14 + $15}' "/proc/$pid/stat"))); done; echo $sum; }
 # system, workload, clients, ports, where -> a line of results: pairs/s, p50 and p99 of an acquire, CPU of all three servers in s/1,000 pairs
 measure() {
     local before after line name=$2
-    local servers=$coordd_pids
-    [ "$1" = etcd ] && { servers=$etcd_pids; name=etcd-$2; }
-    before=$(cpu "$servers")
+    local servers=("${three[@]}")
+    [ "$1" = etcd ] && { servers=("${etcd_pids[@]}"); name=etcd-$2; }
+    before=$(cpu "${servers[@]}")
     line=$("$load" "$4" "$name" "$3" "$seconds")
-    after=$(cpu "$servers")
+    after=$(cpu "${servers[@]}")
     echo "$line" | awk -v s="$1" -v w="$2" -v c="$3" -v at="$5" -v ticks=$((after - before)) -v sec="$seconds" \
         '{pairs = $3 / 2; for (i = 1; i < NF; i++) if ($i == "acquire") { p50 = $(i + 2); p99 = $(i + 4) }
           printf "%s %s %s %s %.0f %s %s %.3f\n", w, c, at, s, pairs, p50, p99, ticks * 10 / (pairs * sec)}'
@@ -62,8 +62,7 @@ for ((round = 1; round <= rounds; round++)); do
     measure etcd contended 64 1237$etcd_leader leader
 done >"$work/results"
 
-date -u '+%F %T UTC'
-echo "$(nproc) x $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), kernel $(uname -r), load $(cut -d' ' -f1 /proc/loadavg), $(etcd --version | head -1), coordd $(git rev-parse --short HEAD 2>/dev/null || echo 'of no commit')"
+say_where "$(etcd --version | head -1)"
 echo "median of $rounds rounds of $seconds s; a pair on one lock is a hand-over"
 format='%-10s %7s %-6s %-6s %8s %8s %8s %8s\n'
 # shellcheck disable=SC2059

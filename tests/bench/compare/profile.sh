@@ -13,33 +13,26 @@ work=$(mktemp -d "$build/profile.XXXXXX")
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
 
-for i in 1 2 3; do
-    "$build/coordd" serve --name n$i --data-dir "$work/c$i" --listen 127.0.0.1:746$i --peer-listen 127.0.0.1:747$i \
-        --initial-cluster n1=127.0.0.1:7471,n2=127.0.0.1:7472,n3=127.0.0.1:7473 2>"$work/c$i.log" &
-    pids+=($!)
-done
-for ((tries = 0; tries < 300; tries++)); do
-    curl -fs -o /dev/null localhost:7461/readyz && curl -fs -o /dev/null localhost:7463/readyz && break
-    sleep 0.1
-done
-[ "$tries" -lt 300 ] || { echo "profile: the nodes are not ready within 30 s" >&2; exit 1; }
-leader=$(curl -fs localhost:7461/v1/cluster | sed 's/.*"leader":"n\([0-9]\)".*/\1/')
-pid=${pids[leader - 1]}
-follower=${pids[leader % 3]}
+# shellcheck source=tests/bench/nodes.sh
+source tests/bench/nodes.sh
+start_three 7460
+wait_ready 7461 7462 7463
+leader=$(leader_of 7461)
+pid=${three[leader - 1]}
+follower=${three[leader % 3]}
 
 calls=(fdatasync write pwrite64 writev sendto read recvfrom epoll_wait poll futex clock_gettime)
 events=context-switches,raw_syscalls:sys_enter
 for call in "${calls[@]}"; do events+=,syscalls:sys_enter_$call; done
 metrics=localhost:746$leader/metrics
 served() { awk '/^coordd_requests_total\{operation="lock/ {n += $2} END {print n + 0}' "$1"; }
-ticks() { awk '{print $14 + $15}' "/proc/$1/stat"; }
 
 # workload, clients
 profile() {
     local line rate requests before=() after=() i
-    for i in 0 1 2; do before+=("$(ticks "${pids[i]}")"); done
+    for i in 0 1 2; do before+=("$(cpu "${three[i]}")"); done
     line=$("$load" 746"$leader" "$1" "$2" "$seconds")
-    for i in 0 1 2; do after+=("$(ticks "${pids[i]}")"); done
+    for i in 0 1 2; do after+=("$(cpu "${three[i]}")"); done
     printf '\n== %s\n' "$line"
     rate=$(echo "$line" | awk '{print $3}')
     for i in 0 1 2; do
