@@ -327,13 +327,22 @@ enum outcome queue_add(struct queue *queue, const struct task_spec *spec, struct
 /* The same by the queue's name: loads, hands out, saves. For schedules and dead letters. */
 enum outcome queue_enqueue(struct apply *apply, struct slice name, const struct task_spec *spec,
                            struct enqueued *made, struct slice *detail);
+/* queue_after.c */
+static inline bool task_has_failed(uint64_t state)
+{
+    return task_is_over(state) && state != TASK_DONE;
+}
+/* The child, not stored yet, needs a task that is known, in that state. False: it does so already. When that one
+ * has failed already it counts in `needs`, too, unless the child runs nevertheless. */
+bool after_add(struct apply *apply, struct task *child, uint64_t parent, uint64_t state);
+/* Why a task is cancelled that needs one in that state. */
+struct slice after_reason(struct apply *apply, uint64_t parent, uint64_t state);
 /* A task is over: those that need it are told, by pulses. */
 void dependants_tell(struct queue *queue, const struct task *task);
-void dependants_pulse(struct apply *apply,
-                      struct slice rest);                   /* goes on with it: the rest of WORK_DEPENDANTS */
-void parents_pulse(struct apply *apply, struct slice rest); /* of WORK_PARENTS */
-void parents_let_go(struct apply *apply,
-                    const struct task *task); /* it is over: its parents may be forgotten */
+void dependants_pulse(struct apply *apply, struct slice rest); /* of WORK_DEPENDANTS: goes on with it */
+/* It is over: its parents may be forgotten. Stores the task when that is done at once. */
+void parents_let_go(struct apply *apply, const struct task *task);
+void parents_pulse(struct apply *apply, struct slice rest); /* of WORK_PARENTS: child, position of the next */
 
 /* --- claims: queue_claim.c --- */
 
@@ -410,7 +419,7 @@ enum queue_work {
     WORK_LANES = 'L',      /* pulse: queue 0 [kind name]: all lanes after that one */
     WORK_HAND_OUT = 'h',   /* pulse: queue */
     WORK_DEPENDANTS = 'd', /* pulse: parent, state (1 byte), child after which to go on */
-    WORK_PARENTS = 'p'     /* pulse: child, parent after which to go on */
+    WORK_PARENTS = 'p'     /* pulse: child, position among its parents at which to go on */
 };
 struct slice queue_work_what(struct apply *apply, enum queue_work work, struct slice rest);
 void queue_want_sweep(struct queue *queue); /* a task has entered a state that is over */
