@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that coordd needs: deploy/setup.sh build, or deploy/setup.sh build test.
+# Installs the Debian packages that coordd needs: deploy/setup.sh build, or deploy/setup.sh build test bench.
 # Touches nothing, and needs no rights, when they are all there.
 set -euo pipefail
 
@@ -7,8 +7,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [ $# -gt 0 ] || set -- build
 for kind in "$@"; do
     case $kind in
-    run | build | test) ;;
-    *) echo "usage: deploy/setup.sh [run] [build] [test]" >&2; exit 2 ;;
+    run | build | test | bench) ;;
+    *) echo "usage: deploy/setup.sh [run] [build] [test] [bench]" >&2; exit 2 ;;
     esac
 done
 
@@ -52,4 +52,14 @@ run() {
 }
 run update
 run install -y --no-install-recommends "${missing[@]}"
+if [ -d /run/systemd/system ]; then # Debian starts what it installs; a benchmark wants its own, and no others beside it
+    for package in "${missing[@]}"; do
+        case $package in
+        beanstalkd | redis-server) service=$package ;;
+        etcd-server) service=etcd ;;
+        *) continue ;;
+        esac
+        "${as_root[@]}" systemctl disable --quiet --now "$service"
+    done
+fi
 echo "setup: done"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Three durable nodes of coordd beside three of Debian's etcd on loopback, the same generator, interleaved:
 #   compare.sh [BUILD_DIRECTORY [ROUNDS [SECONDS]]]
-# Takes the medians of the rounds and states the ratios. Installs etcd-server when it is missing.
+# Takes the medians of the rounds and states the ratios. Installs what is missing (deploy/setup.sh bench).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 build=${1:-build} rounds=${2:-3} seconds=${3:-2}
-command -v etcd >/dev/null || { echo "compare: installing etcd-server"; apt-get install -y -q etcd-server >/dev/null; }
+bash deploy/setup.sh bench >/dev/null
 cmake -G Ninja -B "$build" -DCOORDD_TESTS=ON . >/dev/null
 ninja -C "$build" coordd bench_load >/dev/null
 load=$build/tests/bench/bench_load

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Where the time of three durable nodes goes: profile.sh [BUILD_DIRECTORY [SECONDS]]. For one client, 64 clients and 64 on one lock, all at
 # the leader: CPU of each node, context switches and system calls for a request (by the kernel's tracepoints), and perf's hottest functions
-# of the leader. Needs root and linux-perf, which it installs when it is missing. Stops only what it started; removes its data.
+# of the leader. Needs root; installs what is missing (deploy/setup.sh bench). Stops only what it started; removes its data.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 build=${1:-build} seconds=${2:-3}
-command -v perf >/dev/null || { echo "profile: installing linux-perf"; apt-get install -y -q linux-perf >/dev/null; }
+bash deploy/setup.sh bench >/dev/null
 cmake -G Ninja -B "$build" -DCOORDD_TESTS=ON . >/dev/null
 ninja -C "$build" coordd bench_load >/dev/null
 load=$build/tests/bench/bench_load
