@@ -53,12 +53,11 @@ struct lock_row {
     uint64_t limit; /* of the semaphore in use; 0: none is */
     uint64_t used;  /* permits */
     uint64_t holders, waiters;
-    uint64_t token;      /* the highest ever granted */
-    uint64_t revision;   /* index of the last change */
-    uint64_t delay;      /* the lease that keeps it free of new holders; 0: none */
-    uint64_t kept_index; /* of its KEY_LOCK_KEPT row */
-    bool pulse;          /* a pulse is wanted */
-    uint64_t yield_ms;   /* its holders were asked to give it up then; 0: they were not */
+    uint64_t token;    /* the highest ever granted */
+    uint64_t revision; /* index of the last change */
+    uint64_t delay;    /* the lease that keeps it free of new holders; 0: none */
+    bool pulse;        /* a pulse is wanted */
+    uint64_t yield_ms; /* its holders were asked to give it up then; 0: they were not */
     struct slice yield_owner, yield_reason;
     struct slice history; /* the last holders, encoded: lock_history */
 };

@@ -28,7 +28,6 @@ static const struct field row_fields[] = {
     {.number = 6, .type = FIELD_UINT, ROW(token)},
     {.number = 7, .type = FIELD_UINT, ROW(revision)},
     {.number = 8, .type = FIELD_UINT, ROW(delay)},
-    {.number = 9, .type = FIELD_UINT, ROW(kept_index)},
     {.number = 10, .type = FIELD_BOOL, ROW(pulse)},
     {.number = 11, .type = FIELD_BYTES, ROW(history)},
     {.number = 12, .type = FIELD_TIME, ROW(yield_ms)},
@@ -69,7 +68,7 @@ static const struct field waiter_fields[] = {
 };
 const struct record lock_waiter_record = RECORD("waiter_row", lock_request, waiter_fields);
 
-/* --- the lock itself, and the forgetting of idle ones --- */
+/* --- the lock itself --- */
 
 static struct key lock_key(struct slice name)
 {
@@ -78,76 +77,20 @@ static struct key lock_key(struct slice name)
     return key;
 }
 
-static struct key kept_key(uint64_t index, struct slice name)
-{
-    struct key key = key_of(KEY_LOCK_KEPT);
-    key_number(&key, index);
-    key_bytes(&key, name);
-    return key;
-}
-
-static uint64_t kept_count(struct apply *apply)
-{
-    struct key key = key_of(KEY_LOCK_KEPT);
-    struct slice value;
-    uint64_t count = 0;
-    if (rows_get(apply->rows, key_slice(&key), &value)) CHECK(take_u64be(&value, &count));
-    return count;
-}
-
-static void set_kept_count(struct apply *apply, uint64_t count)
-{
-    struct key key = key_of(KEY_LOCK_KEPT), value;
-    value.size = 0;
-    key_number(&value, count);
-    rows_put(apply->rows, key_slice(&key), key_slice(&value));
-}
-
-static bool is_idle(const struct lock_row *row)
+static bool idle(const struct lock_row *row)
 {
     return !row->holders && !row->waiters && !row->delay;
 }
 
-/* Second chance: of the oldest, one in use goes to the back, an idle one goes away. True when one went. */
-static bool forget_oldest(struct apply *apply)
+static bool is_idle(struct apply *apply, struct slice name)
 {
-    struct key from = kept_key(0, slice_of(NULL, 0));
-    struct slice key, value;
-    struct lock_row row;
-    CHECK(rows_seek(apply->rows, key_slice(&from), &key, &value) && key.data[0] == KEY_LOCK_KEPT);
-    key = arena_copy(apply->arena, key);
-    struct slice name = slice_skip(key, 9);
-    struct key of_lock = lock_key(name);
-    CHECK(row_get(apply, key_slice(&of_lock), &row_record, &row));
-    rows_delete(apply->rows, key);
-    if (is_idle(&row)) {
-        rows_delete(apply->rows, key_slice(&of_lock));
-        return true;
-    }
-    row.kept_index = apply->index;
-    row_put(apply, key_slice(&of_lock), &row_record, &row);
-    struct key back = kept_key(apply->index, name);
-    rows_put(apply->rows, key_slice(&back), slice_of(NULL, 0));
-    return false;
+    struct lock lock;
+    lock_load(&lock, apply, name);
+    CHECK(lock.exists);
+    return idle(&lock.row);
 }
 
-/* A few looks at a time: each new lock and each that becomes idle pays for the forgetting of others. */
-static void forget_surplus(struct apply *apply, uint64_t count)
-{
-    uint64_t before = count;
-    for (int look = 0; look < 4 && count > LOCK_KEPT_MAX; look++) count -= forget_oldest(apply);
-    if (count != before) set_kept_count(apply, count);
-}
-
-static void keep(struct lock *lock)
-{
-    struct key key = kept_key(lock->apply->index, lock->name);
-    lock->row.kept_index = lock->apply->index;
-    rows_put(lock->apply->rows, key_slice(&key), slice_of(NULL, 0));
-    uint64_t count = kept_count(lock->apply) + 1;
-    set_kept_count(lock->apply, count);
-    forget_surplus(lock->apply, count);
-}
+static const struct object_kind locks = {KEY_LOCK, KEY_LOCK_KEPT, LOCK_KEPT_MAX, is_idle};
 
 void lock_load(struct lock *lock, struct apply *apply, struct slice name)
 {
@@ -160,15 +103,17 @@ void lock_save(struct lock *lock)
 {
     struct lock_row *row = &lock->row;
     if (!lock->changed) return;
-    if (!lock->exists) keep(lock);
-    lock->exists = true;
     if (!row->holders) row->mode = 0;
     if (!row->yield_ms) row->yield_owner = row->yield_reason = slice_of(NULL, 0);
     if (!row->holders && !row->waiters) row->limit = 0;
     row->revision = lock->apply->index;
     struct key key = lock_key(lock->name);
     row_put(lock->apply, key_slice(&key), &row_record, row);
-    if (is_idle(row)) forget_surplus(lock->apply, kept_count(lock->apply));
+    if (!lock->exists)
+        object_keep(lock->apply, &locks, lock->name);
+    else if (idle(row))
+        object_forget_surplus(lock->apply, &locks);
+    lock->exists = true;
 }
 
 /* --- history: varint size + record for each, newest first; few who load a lock want to see it --- */
@@ -375,20 +320,17 @@ static uint64_t check_waiters(struct lock *lock)
 void lock_check(struct rows *rows, struct arena *arena)
 {
     struct apply apply;
-    struct key from = key_of(KEY_LOCK);
-    struct slice key, value;
+    struct key from = object_first(KEY_LOCK, (struct slice){0}, (struct slice){0});
+    struct slice name;
     uint64_t count = 0, many = 0;
     apply_begin(&apply, rows, arena, UINT64_MAX, 0, 0);
-    while (rows_seek(rows, key_slice(&from), &key, &value) && key.data[0] == KEY_LOCK) {
+    for (; object_next(&apply, &from, (struct slice){0}, &name); count++) {
         struct lock lock;
-        key = arena_copy(arena, key);
-        from = key_after(key);
-        lock_load(&lock, &apply, slice_skip(key, 1));
+        lock_load(&lock, &apply, name);
         lock_history(&lock);
         check_holders(&lock);
         many += check_waiters(&lock);
-        count++;
     }
-    CHECK(count == kept_count(&apply));
+    object_check_kept(rows, arena, &locks, count);
     CHECK(many == lock_many_check(&apply));
 }

@@ -1,5 +1,5 @@
-/* What named objects (elections; locks in the same manner) have in common: the keys under which they hang on
- * leases and wait, the leases that clients name, lists by prefix, and the bound on idle ones.
+/* What named objects (locks, elections) have in common: the keys under which they hang on leases and wait,
+ * the leases that clients name, lists by prefix, and the bound on idle ones.
  *
  * `what`, the key of an attachment or a wait, is: name 0 kind rest, where kind is a letter of the
  * primitive's.
@@ -31,9 +31,9 @@ bool object_next(struct apply *apply, struct key *from, struct slice prefix, str
 struct object_kind {
     enum key_kind row, kept;
     uint64_t max;
-    bool (*idle)(struct apply *apply, struct slice name);
+    bool (*idle)(struct apply *apply, struct slice name); /* by its row: one in hand must be saved by now */
 };
-/* The object has got a row just now. */
+/* The object has got a row just now, which is there. */
 void object_keep(struct apply *apply, const struct object_kind *kind, struct slice name);
 /* It has become idle: pays for the forgetting of others, a few looks at a time. */
 void object_forget_surplus(struct apply *apply, const struct object_kind *kind);
