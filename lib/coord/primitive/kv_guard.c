@@ -3,6 +3,7 @@
 #include "coord/primitive/kv.h"
 
 #include "base/check.h"
+#include "coord/primitive/object.h"
 
 enum { LIST_MAX = 1000 };
 
@@ -29,15 +30,6 @@ static bool load(struct apply *apply, struct slice prefix, struct guard_row *row
 {
     struct key key = guard_key(prefix);
     return row_get(apply, key_slice(&key), &row_record, row);
-}
-
-static bool next(struct apply *apply, struct key *from, struct slice *prefix)
-{
-    struct slice key, value;
-    if (!rows_seek(apply->rows, key_slice(from), &key, &value) || key.data[0] != KEY_GUARD) return false;
-    *prefix = arena_copy(apply->arena, slice_skip(key, 1));
-    *from = key_after(key);
-    return true;
 }
 
 /* --- what they do --- */
@@ -247,14 +239,12 @@ void kv_guard_list(struct apply *apply, const void *arguments)
     const struct list_args *args = arguments;
     struct list_result *result = arena_alloc(apply->arena, sizeof *result);
     struct guard *guards = arena_alloc(apply->arena, args->limit * sizeof *guards);
-    bool paged = args->cursor.size && slice_compare(args->cursor, args->prefix) >= 0;
-    struct key from = guard_key(paged ? args->cursor : args->prefix);
+    struct key from = object_first(KEY_GUARD, args->prefix, args->cursor);
     struct slice prefix;
     struct guard_row row;
-    if (paged) key_byte(&from, 0);
     result->guards.items = guards;
     result->revision = apply->index;
-    while (next(apply, &from, &prefix) && slice_starts_with(prefix, args->prefix)) {
+    while (object_next(apply, &from, args->prefix, &prefix)) {
         if (result->guards.count == args->limit) {
             result->cursor = guards[args->limit - 1].prefix;
             break;
@@ -271,6 +261,6 @@ void kv_guard_check(struct rows *rows, struct arena *arena)
     struct key from = guard_key((struct slice){0});
     struct guard_row row;
     struct slice prefix;
-    while (next(&apply, &from, &prefix))
+    while (object_next(&apply, &from, (struct slice){0}, &prefix))
         CHECK(prefix.size && load(&apply, prefix, &row) && row.lock.size && row.revision);
 }

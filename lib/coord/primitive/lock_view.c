@@ -463,31 +463,17 @@ static const struct field list_fields[] = {
 };
 const struct record lock_list_record = RECORD("locks", list_result, list_fields);
 
-static bool next_name(struct apply *apply, struct key *from, struct slice prefix, struct slice *name)
-{
-    struct slice key, value;
-    if (!rows_seek(apply->rows, key_slice(from), &key, &value) || key.data[0] != KEY_LOCK) return false;
-    *name = arena_copy(apply->arena, slice_skip(key, 1));
-    *from = key_of(KEY_LOCK);
-    key_bytes(from, *name);
-    key_byte(from, 0);
-    return slice_starts_with(*name, prefix);
-}
-
 void lock_list(struct apply *apply, const void *arguments)
 {
     const struct list_args *args = arguments;
     struct list_result *result = arena_alloc(apply->arena, sizeof *result);
     struct list_item *items = arena_alloc(apply->arena, args->limit * sizeof *items);
-    struct key from = key_of(KEY_LOCK);
+    struct key from = object_first(KEY_LOCK, args->prefix, args->cursor);
     struct slice name, before = {0};
     size_t scanned = 0;
-    bool paged = args->cursor.size && slice_compare(args->cursor, args->prefix) >= 0;
-    key_bytes(&from, paged ? args->cursor : args->prefix);
-    if (paged) key_byte(&from, 0);
     result->locks.items = items;
     result->revision = apply->index;
-    while (next_name(apply, &from, args->prefix, &name)) {
+    while (object_next(apply, &from, args->prefix, &name)) {
         struct lock lock;
         lock_load(&lock, apply, name);
         if (result->locks.count == args->limit || scanned++ == SCANNED_MAX) {
