@@ -21,10 +21,10 @@
  * kind name        -> lane KEY_LANE_TASK    queue 0 kind name 0 id   -> nothing: waits in the lane, lowest id
  * first KEY_TASK_KEY     queue 0 key              -> id of the live task that has the key for itself
  *     KEY_TASK_AFTER   parent child             -> the child needs the parent (until the child is over):
- * nothing, or 1 byte when it no longer counts in the child's `needs` KEY_CLAIMER      queue 0 place            -> claimer: a claim that waits; place: index of its entry
- *     KEY_WORKER       queue 0 worker           -> worker_row
- *     KEY_WORKER_KEPT  (object.h)
- *     KEY_QUEUE_MINUTE queue 0 minute           -> queue_minute: what happened in it; the last 16 are kept
+ * nothing, or 1 byte when it no longer counts in the child's `needs` KEY_CLAIMER      queue 0 place ->
+ * claimer: a claim that waits; place: index of its entry KEY_WORKER       queue 0 worker           ->
+ * worker_row KEY_WORKER_KEPT  (object.h) KEY_QUEUE_MINUTE queue 0 minute           -> queue_minute: what
+ * happened in it; the last 16 are kept
  *
  * Numbers in keys are 8 bytes, a state and a lane's kind one. `what`: of a task in hand (on leases, timers)
  * its id, 8 bytes; of a claimer (on leases, waits) 'c' queue 0 place; of timers and pulses see queue_due.c.
@@ -62,6 +62,7 @@ enum {
     QUEUE_AFTER_MAX = 1000,
     QUEUE_PAYLOAD_MAX = 1024 * 1024,
     QUEUE_RESULT_MAX = 64 * 1024,
+    QUEUE_GRACE_MS = 30 * 1000, /* from the wish to cancel a claimed task to its end, unless given */
     QUEUE_PROGRESS_MAX = 4096,
     QUEUE_ERROR_MAX = 1024,
     QUEUE_ATTEMPTS_KEPT = 8,
@@ -207,6 +208,8 @@ struct task {
     uint64_t dead_reason;
     struct slice worker, progress, error; /* of the present or the last attempt */
     struct slice cancel_reason;
+    uint64_t cancel_asked_ms;
+    uint64_t dedup;             /* enum dedup */
     uint64_t attempt_waited_ms; /* ready before the present or last claim */
     struct list history;        /* struct attempt, newest first, the last 8 */
 };
@@ -251,7 +254,12 @@ void task_put_result(struct apply *apply, uint64_t id, struct slice result); /* 
 void task_free_key(struct task *task, struct apply *apply);                  /* when it owns one */
 /* Takes a task that is over away, with all its rows. */
 void task_forget(struct queue *queue, struct task *task);
-/* The same by id; one that others still need is kept for another while. */
+/* Its row is still needed: by tasks that depend on it, or to let go of its own parents. */
+static inline bool task_is_needed(const struct task *task)
+{
+    return task->dependants || task->parents;
+}
+/* The same by id; one that is still needed is kept for another while. */
 void task_forget_or_keep(struct queue *queue, uint64_t id);
 uint64_t task_rank(const struct queue *queue, const struct task *task); /* if it becomes ready now */
 uint64_t task_backoff_ms(const struct queue *queue, const struct task *task);
@@ -332,8 +340,8 @@ static inline bool task_has_failed(uint64_t state)
 {
     return task_is_over(state) && state != TASK_DONE;
 }
-/* The child, not stored yet, needs a task that is known, in that state. False: it does so already. When that one
- * has failed already it counts in `needs`, too, unless the child runs nevertheless. */
+/* The child, not stored yet, needs a task that is known, in that state. False: it does so already. When that
+ * one has failed already it counts in `needs`, too, unless the child runs nevertheless. */
 bool after_add(struct apply *apply, struct task *child, uint64_t parent, uint64_t state);
 /* Why a task is cancelled that needs one in that state. */
 struct slice after_reason(struct apply *apply, uint64_t parent, uint64_t state);
@@ -373,6 +381,8 @@ void queue_take(struct queue *queue, const struct claim_ask *ask, const struct l
 void queue_hand_out(struct queue *queue);
 bool queue_may_hand_out(const struct queue *queue); /* not paused, below its concurrency and rate */
 void queue_claimers_end(struct queue *queue, enum outcome outcome); /* all that wait are answered so */
+/* From queue_lease_ended: `what` begins with 'c', a claim that waits on that lease or session. */
+void claimer_lease_ended(struct apply *apply, struct slice what, enum end_reason reason);
 
 /* --- the end of claims: queue_finish.c --- */
 
@@ -397,7 +407,10 @@ void task_lose(struct queue *queue, struct task *task,
 void task_release(struct queue *queue, struct task *task, uint64_t delay_ms);
 void task_cancel(struct queue *queue, struct task *task, struct slice reason);
 void task_die(struct queue *queue, struct task *task, enum dead_reason reason);
-/* For schedules: the state of a task, 0 when it is not known (any more); cancels one that is not over. */
+/* Ends it as cancelled at once (its attempt too), or asks its worker to stop within the grace. */
+void task_ask_to_cancel(struct queue *queue, struct task *task, struct slice reason, uint64_t grace_ms);
+/* For schedules: the state of a task, 0 when it is not known (any more); cancels one that is not over, a
+ * claimed one with the usual grace. */
 enum task_state queue_task_state(struct apply *apply, uint64_t id);
 void queue_cancel_task(struct apply *apply, uint64_t id, struct slice reason);
 
@@ -436,9 +449,9 @@ extern const struct record queue_task_args_record; /* struct queue_task_args: {q
 struct queue_task_args {
     struct slice queue, id;
 };
-/* Refusals; an operation has one shape of them. queue_refused (queue_enqueue.c): {queue, paused, draining, len,
- * max_len, id, state}, the last two of the live task that has the key. claim_refused (queue_finish.c): {queue,
- * id, state, attempt, worker, since}. */
+/* Refusals; an operation has one shape of them. queue_refused (queue_enqueue.c): {queue, paused, draining,
+ * len, max_len, id, state}, the last two of the live task that has the key. claim_refused (queue_finish.c):
+ * {queue, id, state, attempt, worker, since}. */
 extern const struct record queue_refused_record, claim_refused_record;
 void queue_refuse(struct queue *queue, enum outcome outcome, struct slice detail);
 void claim_refuse(struct queue *queue, struct slice id,

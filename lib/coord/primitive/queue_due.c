@@ -105,7 +105,7 @@ static bool oldest(struct queue *queue, enum task_state state, uint64_t *id, uin
     if (!queue_next_id(queue->apply, key_slice(&prefix), &from, id)) return false;
     CHECK(task_get(queue->apply, *id, &task));
     uint64_t kept_ms = retained_ms(queue, state);
-    if (task.dependants && kept_ms < NEEDED_MS) kept_ms = NEEDED_MS;
+    if (task_is_needed(&task) && kept_ms < NEEDED_MS) kept_ms = NEEDED_MS;
     *until_ms = task.since_ms + kept_ms;
     return true;
 }

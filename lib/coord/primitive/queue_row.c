@@ -116,6 +116,8 @@ static const struct field task_fields[] = {
     {.number = 39, .type = FIELD_TEXT, TASK(cancel_reason)},
     {.number = 40, .type = FIELD_LIST, TASK(history), .record = &attempt_record},
     {.number = 41, .type = FIELD_UINT, TASK(attempt_waited_ms)},
+    {.number = 42, .type = FIELD_CHOICE, TASK(dedup), .choices = dedup_choices},
+    {.number = 43, .type = FIELD_UINT, TASK(cancel_asked_ms)},
 };
 static const struct record task_record = RECORD("task_row", task, task_fields);
 

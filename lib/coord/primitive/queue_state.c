@@ -99,7 +99,8 @@ static void arrive(struct queue *queue, struct task *task, enum task_state state
         task->rank = task_rank(queue, task);
         lane_enter(queue, task);
     }
-    if (task_is_over(state)) task_free_key(task, apply);
+    if (task_is_over(state) || (state == TASK_CLAIMED && task->dedup == DEDUP_WAITING))
+        task_free_key(task, apply);
     task_set_timer(queue, task);
     task_put(apply, task);
     task_tell(queue, task, (enum queue_event)state);
@@ -150,7 +151,7 @@ void task_store(struct queue *queue, struct task *task)
 
 void task_forget(struct queue *queue, struct task *task)
 {
-    CHECK(task_is_over(task->state) && !task->dependants);
+    CHECK(task_is_over(task->state) && !task_is_needed(task));
     struct key key = task_state_key(task);
     CHECK(rows_delete(queue->apply->rows, key_slice(&key)));
     queue->row.counts[task->state]--;
@@ -163,7 +164,7 @@ void task_forget_or_keep(struct queue *queue, uint64_t id)
 {
     struct task task;
     CHECK(task_get(queue->apply, id, &task));
-    if (!task.dependants) {
+    if (!task_is_needed(&task)) {
         task_forget(queue, &task);
         return;
     }
