@@ -188,8 +188,7 @@ static bool may_hand_out(const struct queue *queue, uint64_t *at_ms)
     *at_ms = 0;
     if (queue->row.paused) return false;
     if (config->concurrency && queue->row.counts[TASK_CLAIMED] >= config->concurrency) return false;
-    return !config->rate ||
-           rate_allows(config->rate, config, queue->row.rate_us, queue->apply->time_ms, at_ms);
+    return rate_allows(config->rate, config, queue->row.rate_us, queue->apply->time_ms, at_ms);
 }
 
 bool queue_may_hand_out(const struct queue *queue)
@@ -200,17 +199,10 @@ bool queue_may_hand_out(const struct queue *queue)
 
 /* --- giving --- */
 
-static void count(struct queue *queue, struct share *share, uint64_t waited_ms)
+static void count(struct queue *queue, struct share *share)
 {
-    struct queue_minute *minute = queue_now(queue);
-    minute->claimed++;
-    minute->wait_ms += waited_ms;
-    if (waited_ms > minute->wait_max_ms) minute->wait_max_ms = waited_ms;
-    queue->row.claimed++;
-    queue->changed = true;
-    if (queue->config.rate)
-        queue->row.rate_us =
-            rate_taken(queue->config.rate, &queue->config, queue->row.rate_us, queue->apply->time_ms);
+    queue->row.rate_us =
+        rate_taken(queue->config.rate, &queue->config, queue->row.rate_us, queue->apply->time_ms);
     if (!share->worker) return;
     share->worker->row.claimed++;
     share->worker->row.attempts++;
@@ -245,16 +237,15 @@ static void give(struct sharing *sharing, struct share *share, struct offer *off
     struct queue *queue = sharing->queue;
     struct apply *apply = queue->apply;
     struct task *task = &offer->task;
-    uint64_t waited_ms = apply->time_ms - task->since_ms;
     task->lease = lease_of(queue, share);
     task->token = apply->index;
     task->worker = share->claimer.worker;
     task->claimed_ms = apply->time_ms;
-    task->cancel_ms = 0;
+    task->cancel_ms = task->cancel_asked_ms = 0;
     task->attempts++;
     lease_attach(apply, task->lease, QUEUE_CODE, task_what(apply, task->id));
     task_enter(queue, task, TASK_CLAIMED);
-    count(queue, share, waited_ms);
+    count(queue, share);
     offer->shown.token = task->token;
     offer->shown.lease = offer->shown.expires = task->lease;
     offer->shown.attempts = task->attempts;
