@@ -43,6 +43,21 @@ static inline void coord_world_free(struct coord_world *world)
     free(world);
 }
 
+static inline int coord_world_set_up(void **state)
+{
+    *state = coord_world_new();
+    return 0;
+}
+
+static inline int coord_world_tear_down(void **state)
+{
+    coord_world_free(*state);
+    return 0;
+}
+
+/* A test whose state is a world of its own. */
+#define COORD_TEST(name) cmocka_unit_test_setup_teardown(name, coord_world_set_up, coord_world_tear_down)
+
 static const struct operation *read_command(struct coord_world *world, const char *name, const char *json,
                                             void **args)
 {

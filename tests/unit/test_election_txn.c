@@ -4,18 +4,6 @@
 #include "tests/unit/coord_world.h"
 #include "tests/unit/cmocka_all.h"
 
-static int set_up(void **state)
-{
-    *state = coord_world_new();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    coord_world_free(*state);
-    return 0;
-}
-
 #define DO(name, json) coord_world_do(world, name, json)
 #define ASK(name, json) coord_world_ask(world, name, json)
 #define SAYS(part) assert_true(coord_world_says(world, part))
@@ -212,20 +200,18 @@ static void a_renewal_that_came_too_late(void **state)
     assert_int_equal(later.answers->outcome, OUTCOME_OK);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_leader_is_elected_with_all_that_it_needs),
-        TEST(a_token_is_a_condition),
-        TEST(nothing_waits),
-        TEST(one_entry_elects_one_leader_of_an_election),
-        TEST(who_waits_leads_when_a_transaction_ends_the_term),
-        TEST(a_second_successor_goes_by_pulse),
-        TEST(a_campaign_may_be_repeated_under_its_key),
-        TEST(what_would_wait_is_refused),
-        TEST(a_renewal_that_came_too_late),
+        COORD_TEST(a_leader_is_elected_with_all_that_it_needs),
+        COORD_TEST(a_token_is_a_condition),
+        COORD_TEST(nothing_waits),
+        COORD_TEST(one_entry_elects_one_leader_of_an_election),
+        COORD_TEST(who_waits_leads_when_a_transaction_ends_the_term),
+        COORD_TEST(a_second_successor_goes_by_pulse),
+        COORD_TEST(a_campaign_may_be_repeated_under_its_key),
+        COORD_TEST(what_would_wait_is_refused),
+        COORD_TEST(a_renewal_that_came_too_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,18 +13,6 @@
 #define MIB (1024ull * 1024)
 #define KEPT_MIB ((uint64_t)EVENT_BYTES_KEPT / MIB)
 
-static int set_up(void **state)
-{
-    *state = coord_world_new();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    coord_world_free(*state);
-    return 0;
-}
-
 /* A guard's event holds what it is given and leaves nothing to clear away. */
 static void tell(struct apply *apply, struct slice path, const char *lock, uint64_t extra_bytes)
 {
@@ -388,28 +376,26 @@ static void any_changes_are_taken_back(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(nothing_was_told),
-        TEST(entries_are_read_in_the_order_of_the_log),
-        TEST(events_of_an_entry_come_together),
-        TEST(a_path_is_any_bytes),
-        TEST(the_path_is_copied),
-        TEST(an_entry_that_tells_much_has_parts),
-        TEST(a_part_is_not_the_entry),
-        TEST(the_history_is_trimmed_by_size),
-        TEST(what_is_far_too_much_goes_by_and_by),
-        TEST(the_floor_is_the_last_that_went),
-        TEST(the_newest_entry_stays),
-        TEST(rows_kept_for_an_event_go_with_it),
-        TEST(events_are_completed_from_other_rows),
-        TEST(what_is_decided_stays),
-        TEST(what_is_taken_back_never_was),
-        TEST(nothing_tried_nothing_changed),
-        TEST(any_changes_are_taken_back),
+        COORD_TEST(nothing_was_told),
+        COORD_TEST(entries_are_read_in_the_order_of_the_log),
+        COORD_TEST(events_of_an_entry_come_together),
+        COORD_TEST(a_path_is_any_bytes),
+        COORD_TEST(the_path_is_copied),
+        COORD_TEST(an_entry_that_tells_much_has_parts),
+        COORD_TEST(a_part_is_not_the_entry),
+        COORD_TEST(the_history_is_trimmed_by_size),
+        COORD_TEST(what_is_far_too_much_goes_by_and_by),
+        COORD_TEST(the_floor_is_the_last_that_went),
+        COORD_TEST(the_newest_entry_stays),
+        COORD_TEST(rows_kept_for_an_event_go_with_it),
+        COORD_TEST(events_are_completed_from_other_rows),
+        COORD_TEST(what_is_decided_stays),
+        COORD_TEST(what_is_taken_back_never_was),
+        COORD_TEST(nothing_tried_nothing_changed),
+        COORD_TEST(any_changes_are_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,18 +6,6 @@
 
 #include <stdio.h>
 
-static int set_up(void **state)
-{
-    *state = coord_world_new();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    coord_world_free(*state);
-    return 0;
-}
-
 #define DO(name, json) coord_world_do(world, name, json)
 #define ASK(name, json) coord_world_ask(world, name, json)
 #define SAYS(part) assert_true(coord_world_says(world, part))
@@ -291,28 +279,26 @@ static void a_fenced_request_is_not_kept(void **state)
     assert_false(world->replayed);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_repetition_is_given_the_first_answer),
-        TEST(another_request_with_the_key_is_refused),
-        TEST(a_wait_is_in_flight_until_it_is_answered),
-        TEST(a_wait_whose_client_went_away_frees_the_key),
-        TEST(keys_are_forgotten_after_their_time),
-        TEST(a_key_that_still_waits_is_kept),
-        TEST(transactions_are_replayed_whole),
-        TEST(a_fence_must_be_current),
-        TEST(a_replay_comes_before_the_fence),
-        TEST(an_answer_that_came_late_is_kept_as_long),
-        TEST(what_may_be_retried_is_not_kept),
-        TEST(a_refused_transaction_is_replayed),
-        TEST(a_wait_whose_lease_ended),
-        TEST(a_fence_opens_a_guard),
-        TEST(the_last_act_under_a_fence),
-        TEST(there_is_room_for_so_many),
-        TEST(a_fenced_request_is_not_kept),
+        COORD_TEST(a_repetition_is_given_the_first_answer),
+        COORD_TEST(another_request_with_the_key_is_refused),
+        COORD_TEST(a_wait_is_in_flight_until_it_is_answered),
+        COORD_TEST(a_wait_whose_client_went_away_frees_the_key),
+        COORD_TEST(keys_are_forgotten_after_their_time),
+        COORD_TEST(a_key_that_still_waits_is_kept),
+        COORD_TEST(transactions_are_replayed_whole),
+        COORD_TEST(a_fence_must_be_current),
+        COORD_TEST(a_replay_comes_before_the_fence),
+        COORD_TEST(an_answer_that_came_late_is_kept_as_long),
+        COORD_TEST(what_may_be_retried_is_not_kept),
+        COORD_TEST(a_refused_transaction_is_replayed),
+        COORD_TEST(a_wait_whose_lease_ended),
+        COORD_TEST(a_fence_opens_a_guard),
+        COORD_TEST(the_last_act_under_a_fence),
+        COORD_TEST(there_is_room_for_so_many),
+        COORD_TEST(a_fenced_request_is_not_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,18 +7,6 @@
 #include <malloc.h>
 #include <stdio.h>
 
-static int set_up(void **state)
-{
-    *state = coord_world_new();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    coord_world_free(*state);
-    return 0;
-}
-
 #define DO(name, json) coord_world_do(world, name, json)
 #define ASK(name, json) coord_world_ask(world, name, json)
 #define SAYS(part) assert_true(coord_world_says(world, part))
@@ -352,29 +340,27 @@ static void nothing_to_do_is_done(void **state)
     SAYS("{\"succeeded\":true,\"results\":[],\"revision\":8}");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(all_is_done_in_one_entry),
-        TEST(a_refused_command_takes_everything_back),
-        TEST(conditions_choose_the_branch),
-        TEST(nested_conditions_see_the_state_before),
-        TEST(a_nested_refusal_takes_the_outer_back),
-        TEST(large_results_are_not_gathered_first),
-        TEST(what_is_senseless),
-        TEST(a_condition_without_sense_refuses),
-        TEST(nothing_to_do_is_done),
-        TEST(one_lock_is_granted_once),
-        TEST(conditions_on_keys),
-        TEST(one_entry_tells_it_all),
-        TEST(what_was_refused_is_not_told),
-        TEST(queries_refuse_nothing),
-        TEST(an_election_is_in_it),
-        TEST(several_leases_of_one_entry),
-        TEST(results_larger_than_may_be),
-        TEST(at_the_limits),
+        COORD_TEST(all_is_done_in_one_entry),
+        COORD_TEST(a_refused_command_takes_everything_back),
+        COORD_TEST(conditions_choose_the_branch),
+        COORD_TEST(nested_conditions_see_the_state_before),
+        COORD_TEST(a_nested_refusal_takes_the_outer_back),
+        COORD_TEST(large_results_are_not_gathered_first),
+        COORD_TEST(what_is_senseless),
+        COORD_TEST(a_condition_without_sense_refuses),
+        COORD_TEST(nothing_to_do_is_done),
+        COORD_TEST(one_lock_is_granted_once),
+        COORD_TEST(conditions_on_keys),
+        COORD_TEST(one_entry_tells_it_all),
+        COORD_TEST(what_was_refused_is_not_told),
+        COORD_TEST(queries_refuse_nothing),
+        COORD_TEST(an_election_is_in_it),
+        COORD_TEST(several_leases_of_one_entry),
+        COORD_TEST(results_larger_than_may_be),
+        COORD_TEST(at_the_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
