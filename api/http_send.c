@@ -11,6 +11,7 @@ enum header {
     HEADER_NODE,
     HEADER_LEADER,
     HEADER_TERM,
+    HEADER_ID,
     HEADER_TOKEN,
     HEADER_LEASE,
     HEADER_REVISION,
@@ -36,6 +37,7 @@ static const struct {
     [HEADER_NODE] = {{H2O_STRLIT("coord-node")}, "Coord-Node"},
     [HEADER_LEADER] = {{H2O_STRLIT("coord-leader")}, "Coord-Leader"},
     [HEADER_TERM] = {{H2O_STRLIT("coord-term")}, "Coord-Term"},
+    [HEADER_ID] = {{H2O_STRLIT("coord-id")}, "Coord-Id"},
     [HEADER_TOKEN] = {{H2O_STRLIT("coord-token")}, "Coord-Token"},
     [HEADER_LEASE] = {{H2O_STRLIT("coord-lease")}, "Coord-Lease"},
     [HEADER_REVISION] = {{H2O_STRLIT("coord-revision")}, "Coord-Revision"},
@@ -89,6 +91,7 @@ static void add_common(struct header_writer *writer, struct loop *loop)
 
 static void add_facts(struct header_writer *writer, const struct reply *reply)
 {
+    if (reply->id.size) add_text(writer, HEADER_ID, (const char *)reply->id.data, reply->id.size);
     if (reply->token) add_number(writer, HEADER_TOKEN, "", reply->token, 10);
     if (reply->lease) add_number(writer, HEADER_LEASE, "L", reply->lease, 16);
     if (reply->has_revision) add_number(writer, HEADER_REVISION, "", reply->revision, 10);

@@ -195,6 +195,16 @@ static void responses_content(struct json *json, const struct route *route)
     json_open(json, '{');
     if ((operation->flags & OPERATION_RAW) && operation->kind == OPERATION_QUERY)
         json_key(json, "application/octet-stream"), json_raw(json, SLICE("{}"));
+    if (operation->plain) {
+        json_key(json, "text/plain");
+        json_open(json, '{');
+        json_key(json, "schema");
+        json_open(json, '{');
+        schema_text(json, "type", "string");
+        schema_text(json, "description", operation->plain);
+        json_close(json, '}');
+        json_close(json, '}');
+    }
     json_key(json, "application/json");
     json_open(json, '{');
     json_key(json, "schema");

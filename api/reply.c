@@ -1,5 +1,7 @@
 #include "api/reply.h"
 
+#include "api/plain.h"
+
 static uint64_t number_at(const struct field *field, const void *data)
 {
     uint64_t number;
@@ -8,23 +10,6 @@ static uint64_t number_at(const struct field *field, const void *data)
 }
 
 /* --- which form --- */
-
-/* The first field whose records have tokens: holders of a lock, the leader of an election. */
-static const struct field *holders_of(const struct record *result)
-{
-    for (size_t i = 0; i < result->field_count; i++) {
-        const struct field *field = &result->fields[i];
-        bool records = field->type == FIELD_LIST || field->type == FIELD_RECORD;
-        if (records && record_field(field->record, SLICE("token"))) return field;
-    }
-    return NULL;
-}
-
-static bool has_plain_form(const struct operation *operation)
-{
-    return operation->result &&
-           (record_field(operation->result, SLICE("token")) || holders_of(operation->result));
-}
 
 static struct slice trim(struct slice text)
 {
@@ -90,55 +75,8 @@ enum reply_form reply_form(struct slice accept, const struct operation *operatio
         if (place && q > *place) *place = q;
     }
     if (raw) return json > any ? REPLY_JSON : REPLY_RAW; /* its type is whatever the client put there */
-    bool plainly = plain && has_plain_form(operation) && (json ? plain > json : plain >= any);
+    bool plainly = plain && plain_exists(operation) && (json ? plain > json : plain >= any);
     return plainly ? REPLY_PLAIN : json || any ? REPLY_JSON : REPLY_NOT_ACCEPTABLE;
-}
-
-/* --- the plain form --- */
-
-static void add_named_text(const struct record *record, const void *data, const char *name,
-                           struct buffer *out)
-{
-    const struct field *field = record_field(record, slice_text(name));
-    if (!field || (field->type != FIELD_TEXT && field->type != FIELD_NAME)) return;
-    struct slice text;
-    memcpy(&text, (const char *)data + field->offset, sizeof text);
-    buffer_add_byte(out, ' ');
-    buffer_add_slice(out, text);
-}
-
-static const void *first_holder(const struct field *field, const void *result)
-{
-    const char *place = (const char *)result + field->offset;
-    const void *holder;
-    struct list list;
-    if (field->type == FIELD_RECORD) {
-        memcpy(&holder, place, sizeof holder);
-        return holder;
-    }
-    memcpy(&list, place, sizeof list);
-    return list.count ? list.items : NULL;
-}
-
-/* "TOKEN" of a grant; "TOKEN OWNER EXPIRES_IN_MS" of what is held, or "free". */
-static void write_plain(const struct record *shape, const void *result, struct buffer *out)
-{
-    const struct field *field = holders_of(shape);
-    const void *holder = field ? first_holder(field, result) : NULL;
-    if (!field) {
-        buffer_add_decimal(out, record_number(shape, result, "token"));
-    } else if (holder) {
-        buffer_add_decimal(out, record_number(field->record, holder, "token"));
-        add_named_text(field->record, holder, "owner", out);
-        add_named_text(field->record, holder, "candidate", out);
-        if (record_field(field->record, SLICE("expires_in_ms"))) {
-            buffer_add_byte(out, ' ');
-            buffer_add_decimal(out, record_number(field->record, holder, "expires_in_ms"));
-        }
-    } else {
-        buffer_add_text(out, "free");
-    }
-    buffer_add_byte(out, '\n');
 }
 
 /* --- replies --- */
@@ -157,8 +95,8 @@ static void write_success(const struct call *call, enum reply_form form, struct 
         buffer_add_slice(body, value);
         return;
     }
-    if (form == REPLY_PLAIN && call->shape) {
-        write_plain(call->shape, call->result, body);
+    if (form == REPLY_PLAIN && call->shape && call->shape == call->operation->result) {
+        plain_write(call->operation, call->result, body);
         return;
     }
     if (call->shape)
@@ -168,9 +106,39 @@ static void write_success(const struct call *call, enum reply_form form, struct 
     buffer_add_byte(body, '\n');
 }
 
+/* A header takes no other bytes. */
+static bool is_printable(struct slice text)
+{
+    for (size_t i = 0; i < text.size; i++)
+        if (text.data[i] <= ' ' || text.data[i] >= 0x7f) return false;
+    return text.size > 0;
+}
+
+static void set_id(const struct field *field, const void *data, struct reply *reply)
+{
+    struct slice id;
+    memcpy(&id, (const char *)data + field->offset, sizeof id);
+    if (is_printable(id)) reply->id = id;
+}
+
+/* Of the first of several: what a shell that takes one at a time needs. */
+static void set_first_headers(const struct route *route, const struct call *call, struct reply *reply)
+{
+    struct list list;
+    memcpy(&list, (const char *)call->result + route->listed->offset, sizeof list);
+    if (!list.count) return;
+    const struct field *expires = record_field(route->listed->record, SLICE("expires_in_ms"));
+    if (route->listed_id) set_id(route->listed_id, list.items, reply);
+    if (!expires || route->expires_in_ms) return;
+    reply->expires_in_ms = number_at(expires, list.items);
+    reply->has_expires = reply->expires_in_ms != RECORD_UNKNOWN;
+}
+
 static void set_result_headers(const struct route *route, const struct call *call, struct reply *reply)
 {
     if (call->shape != route->operation->result || !call->result) return;
+    if (route->id) set_id(route->id, call->result, reply);
+    if (route->listed) set_first_headers(route, call, reply);
     if (route->token) reply->token = number_at(route->token, call->result);
     if (route->lease) reply->lease = number_at(route->lease, call->result);
     if (route->revision) reply->revision = number_at(route->revision, call->result);
@@ -179,7 +147,7 @@ static void set_result_headers(const struct route *route, const struct call *cal
     if (route->version) reply->version = number_at(route->version, call->result);
     if (route->create_revision) reply->create_revision = number_at(route->create_revision, call->result);
     bool none = route->expires_in_ms && (route->expires_in_ms->flags & FIELD_NULL) && !reply->expires_in_ms;
-    reply->has_expires = route->expires_in_ms && !none && reply->expires_in_ms != RECORD_UNKNOWN;
+    if (route->expires_in_ms) reply->has_expires = !none && reply->expires_in_ms != RECORD_UNKNOWN;
 }
 
 struct reply reply_to_problem(const struct problem *problem, struct buffer *body)

@@ -12,7 +12,8 @@ enum reply_form { REPLY_NOT_ACCEPTABLE, REPLY_JSON, REPLY_PLAIN, REPLY_RAW, REPL
 struct reply {
     int status;
     const char *type; /* NULL: no body */
-    /* headers; 0 or NULL: not sent, but where a flag says so */
+    /* headers; 0, NULL or empty: not sent, but where a flag says so */
+    struct slice id; /* points into the call's result */
     uint64_t token, lease, revision;
     uint64_t version, create_revision;
     bool has_revision, has_expires, has_age, tagged, retry_after, replayed;
@@ -21,8 +22,7 @@ struct reply {
     const char *allow;
 };
 
-/* By the Accept header, for operations that have a plain form: one with a token, or with holders of tokens.
- */
+/* By the Accept header, and what forms (api/plain.h) the operation has. */
 enum reply_form reply_form(struct slice accept, const struct operation *operation);
 
 /* Writes the body behind what is in `body`. */

@@ -3,6 +3,7 @@
 #include "api/route.h"
 
 #include "api/percent.h"
+#include "api/plain.h"
 #include "base/check.h"
 #include "base/json.h"
 #include "base/memory.h"
@@ -113,6 +114,12 @@ static bool is_tagged(const struct operation *operation)
     return reads || ((operation->flags & OPERATION_RAW) && operation->kind == OPERATION_COMMAND);
 }
 
+static const struct field *text_called_id(const struct record *record)
+{
+    const struct field *field = record_field(record, SLICE("id"));
+    return field && (field->type == FIELD_TEXT || field->type == FIELD_NAME) ? field : NULL;
+}
+
 static void look_up_fields(struct route *route)
 {
     const struct operation *operation = route->operation;
@@ -121,6 +128,9 @@ static void look_up_fields(struct route *route)
     CHECK(!(operation->flags & OPERATION_WAITS) || operation_wait_field(operation, &within));
     route->tagged = operation->path && is_tagged(operation);
     if (!result) return;
+    route->id = text_called_id(result);
+    route->listed = plain_list(operation);
+    if (route->listed) route->listed_id = text_called_id(route->listed->record);
     route->token = record_field(result, SLICE("token"));
     route->lease = record_field(result, SLICE("lease"));
     route->expires_in_ms = record_field(result, SLICE("expires_in_ms"));

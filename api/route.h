@@ -15,8 +15,9 @@ struct route {
     const struct field *parts[ROUTE_PARTS_MAX]; /* fields of the arguments that stand in the path, in order */
     /* The operation that a JSON array in the body means, with parts of its own; NULL: none. */
     const struct route *array;
-    const struct field *items; /* of an array's: the argument that the array is */
-    const struct field *token, *lease, *expires_in_ms, *revision, *version,
+    const struct field *items;              /* of an array's: the argument that the array is */
+    const struct field *listed, *listed_id; /* of the result: the list of its plain form, and "id" of that */
+    const struct field *id, *token, *lease, *expires_in_ms, *revision, *version,
         *create_revision; /* of the result;
                              NULL: none */
     bool tagged;          /* GET of an object, PUT of a raw one: its reply has an ETag */

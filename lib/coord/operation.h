@@ -65,6 +65,9 @@ struct operation {
      * one FIELD_LIST; what stands in the path are fields of it too, by name. It has no path of its own. NULL:
      * the body is an object. */
     const char *array;
+    /* With Accept: text/plain, a success is these fields of the result in one line: "state result"; or a line
+     * for each of a list of it: "tasks: id token payload". NULL: by its tokens, see api/reply.h. */
+    const char *plain;
     const char *about;
 };
 

@@ -160,6 +160,30 @@ static const struct field give_many_fields[] = {
 };
 static const struct record give_many_record = RECORD("give_many_args", give_many_args, give_many_fields);
 
+struct piece {
+    struct slice id, payload;
+    uint64_t mode, expires_in_ms;
+};
+struct pieces {
+    uint64_t token;
+    struct list pieces;
+};
+#define PIECE(member) .offset = offsetof(struct piece, member), .name = #member
+static const struct field piece_fields[] = {
+    {.number = 1, .type = FIELD_TEXT, PIECE(id)},
+    {.number = 2, .type = FIELD_JSON, PIECE(payload)},
+    {.number = 3, .type = FIELD_CHOICE, PIECE(mode), .choices = mode_choices},
+    {.number = 4, .type = FIELD_REMAINING, PIECE(expires_in_ms)},
+};
+static const struct record piece_record = RECORD("piece", piece, piece_fields);
+
+#define PIECES(member) .offset = offsetof(struct pieces, member), .name = #member
+static const struct field pieces_fields[] = {
+    {.number = 1, .type = FIELD_UINT, PIECES(token)},
+    {.number = 2, .type = FIELD_LIST, PIECES(pieces), .record = &piece_record},
+};
+static const struct record pieces_record = RECORD("pieces", pieces, pieces_fields);
+
 static const struct operation thing_operations[] = {
     {.code = 1,
      .name = "thing.take",
@@ -245,6 +269,22 @@ static const struct operation thing_operations[] = {
      .result = &view_record,
      .refusal = &refusal_record,
      .about = "Gives several parts, or none."},
+    {.code = 13,
+     .name = "thing.split",
+     .method = "POST",
+     .path = "/v1/things/{name}/split",
+     .kind = OPERATION_COMMAND,
+     .args = &thing_record,
+     .result = &pieces_record,
+     .plain = "pieces: id mode payload"},
+    {.code = 14,
+     .name = "thing.piece",
+     .method = "GET",
+     .path = "/v1/things/{name}/piece",
+     .kind = OPERATION_QUERY,
+     .args = &thing_record,
+     .result = &piece_record,
+     .plain = "mode payload"},
 };
 static const struct primitive thing_primitive = {
     .name = "thing",

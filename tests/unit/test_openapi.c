@@ -46,7 +46,7 @@ static void every_operation_is_there(void **state)
 {
     (void)state;
     assert_string_equal(text(document, "openapi"), "3.1.0");
-    assert_int_equal(json_object_size(at(document, "paths")), 8);
+    assert_int_equal(json_object_size(at(document, "paths")), 10);
     assert_string_equal(text(document, "paths|/v1/things/{name}/take|post|operationId"), "thing.take");
     assert_string_equal(text(document, "paths|/v1/things/{name}/take|post|summary"), "Takes a thing.");
     assert_string_equal(text(document, "paths|/v1/things/{name}|get|operationId"), "thing.get");
@@ -110,6 +110,8 @@ static void results_are_components(void **state)
     assert_string_equal(text(thing, "properties|holders|items|$ref"), "#/components/schemas/holder");
     assert_string_equal(text(document, "components|schemas|holder|properties|since|format"), "date-time");
     assert_null(json_object_get(at(document, "paths|/v1/things/{name}|delete|responses|2XX"), "content"));
+    json_t *lines = at(document, "paths|/v1/things/{name}/piece|get|responses|2XX|content|text/plain|schema");
+    assert_string_equal(text(lines, "description"), "mode payload");
 }
 
 static void refusals_show_their_facts(void **state)

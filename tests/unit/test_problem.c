@@ -227,6 +227,71 @@ static void plain_text_is_one_bare_line(void **state)
     buffer_free(&out);
 }
 
+static struct reply line_of(void **state, const struct piece *piece, struct buffer *out)
+{
+    struct route route = route_of(*state, 11);
+    struct call call = {
+        .operation = route.operation, .outcome = OUTCOME_OK, .shape = &piece_record, .result = piece};
+    assert_string_equal(route.operation->name, "thing.piece");
+    out->size = 0;
+    return reply_to_call(&route, &call, REPLY_PLAIN, out);
+}
+
+static void plain_text_is_the_fields_of_the_table(void **state)
+{
+    struct buffer out = {0};
+    struct piece piece = {SLICE("17"), SLICE("\"data/a b.txt\""), 2, 30000};
+    struct reply reply = line_of(state, &piece, &out);
+    expect_text(&out, "shared data/a b.txt\n");
+    assert_true(slice_is(reply.id, "17"));
+    static const char *const others[][2] = {
+        {"{\"a\":[1,\"b\"]}", "shared {\"a\":[1,\"b\"]}\n"},
+        {"5", "shared 5\n"},
+        {"null", "shared -\n"},
+        {"", "shared -\n"},
+        {"\"\"", "shared -\n"},
+        {"\"two\\nlines\"", "shared \"two\\nlines\"\n"},
+        {"\"say \\\"x\\\"\"", "shared \"say \\\"x\\\"\"\n"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        piece.payload = slice_text(others[i][0]);
+        line_of(state, &piece, &out);
+        expect_text(&out, others[i][1]);
+    }
+    piece = (struct piece){SLICE("\xc3\xa4"), {0}, 0, 0};
+    reply = line_of(state, &piece, &out);
+    expect_text(&out, "- -\n");
+    assert_int_equal(reply.id.size, 0); /* no header can say it */
+    buffer_free(&out);
+}
+
+static void plain_text_of_a_list_is_a_line_each(void **state)
+{
+    struct route route = route_of(*state, 10);
+    struct piece items[] = {{SLICE("17"), SLICE("1"), 1, 30000}, {SLICE("18"), SLICE("\"x\""), 2, 20000}};
+    struct pieces pieces = {812, {items, 2}};
+    struct call call = {
+        .operation = route.operation, .outcome = OUTCOME_OK, .shape = &pieces_record, .result = &pieces};
+    struct buffer out = {0};
+    struct reply reply = reply_to_call(&route, &call, REPLY_PLAIN, &out);
+    expect_text(&out, "17 exclusive 1\n18 shared x\n");
+    assert_true(slice_is(reply.id, "17"));
+    assert_int_equal(reply.token, 812);
+    assert_true(reply.has_expires);
+    assert_int_equal(reply.expires_in_ms, 30000);
+    out.size = 0;
+    reply = reply_to_call(&route, &call, REPLY_JSON, &out);
+    assert_true(slice_is(reply.id, "17"));
+    out.size = 0;
+    pieces = (struct pieces){0, {NULL, 0}};
+    reply = reply_to_call(&route, &call, REPLY_PLAIN, &out);
+    assert_int_equal(reply.status, 200);
+    assert_int_equal(out.size, 0);
+    assert_int_equal(reply.id.size, 0);
+    assert_false(reply.has_expires);
+    buffer_free(&out);
+}
+
 static void the_accept_header_chooses(void **state)
 {
     static const struct {
@@ -255,6 +320,7 @@ static void the_accept_header_chooses(void **state)
     assert_int_equal(reply_form(SLICE("text/plain"), &thing_operations[1]), REPLY_PLAIN);
     assert_int_equal(reply_form(SLICE("text/plain"), &thing_operations[2]), REPLY_NOT_ACCEPTABLE);
     assert_int_equal(reply_form(SLICE("text/plain, */*"), &thing_operations[2]), REPLY_JSON);
+    assert_int_equal(reply_form(SLICE("text/plain"), &thing_operations[13]), REPLY_PLAIN);
 }
 
 static int set_up(void **state)
@@ -283,6 +349,8 @@ int main(void)
         cmocka_unit_test(refusals_are_problems_in_every_form),
         cmocka_unit_test(retry_after_rides_with_429_and_503),
         cmocka_unit_test(plain_text_is_one_bare_line),
+        cmocka_unit_test(plain_text_is_the_fields_of_the_table),
+        cmocka_unit_test(plain_text_of_a_list_is_a_line_each),
         cmocka_unit_test(the_accept_header_chooses),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

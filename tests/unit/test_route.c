@@ -62,7 +62,7 @@ static void a_literal_wins_where_it_knows_the_method(void **state)
 static void operations_without_a_path_are_not_reachable(void **state)
 {
     const struct tools *tools = *state;
-    assert_int_equal(routes_count(tools->routes), 11);
+    assert_int_equal(routes_count(tools->routes), 13);
     for (size_t i = 0; i < routes_count(tools->routes); i++) {
         assert_int_equal(routes_at(tools->routes, i)->number, i);
         assert_string_not_equal(routes_at(tools->routes, i)->operation->name, "thing.internal");
@@ -209,6 +209,17 @@ static void an_array_is_an_operation_of_its_own(void **state)
     assert_null(find(*state, "POST", "/v1/things/a/take").route->array);
 }
 
+static void routes_know_the_lines_of_plain_text(void **state)
+{
+    const struct route *split = find(*state, "POST", "/v1/things/a/split").route;
+    assert_string_equal(split->listed->name, "pieces");
+    assert_ptr_equal(split->listed_id, &piece_fields[0]);
+    assert_null(split->id);
+    const struct route *piece = find(*state, "GET", "/v1/things/a/piece").route;
+    assert_null(piece->listed);
+    assert_ptr_equal(piece->id, &piece_fields[0]);
+}
+
 static const struct operation *operation_of(void **state, const char *method, const char *path)
 {
     return find(*state, method, path).route->operation;
@@ -319,6 +330,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_known_path_tells_its_methods, set_up, tear_down),
         cmocka_unit_test_setup_teardown(routes_know_the_fields_of_headers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_array_is_an_operation_of_its_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(routes_know_the_lines_of_plain_text, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_wait_is_found_in_a_record_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_tail_takes_all_the_rest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_tail_is_not_empty, set_up, tear_down),
