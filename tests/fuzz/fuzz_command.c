@@ -62,6 +62,10 @@ static bool plausible_args(const struct record *record, const void *args)
             struct slice bytes;
             memcpy(&bytes, place, sizeof bytes);
             if (!plausible_bytes(field, bytes)) return false;
+        } else if (field->type == FIELD_RECORD) {
+            const void *nested;
+            memcpy(&nested, place, sizeof nested);
+            if (nested && !plausible_args(field->record, nested)) return false;
         }
     }
     return true;

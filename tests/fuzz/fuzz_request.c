@@ -9,6 +9,11 @@
 
 static struct routes *routes;
 
+static bool parse_body(const struct route *route, struct slice body, struct argument *argument)
+{
+    return route->items ? body_parse_array(body, argument, route->items) : body_parse(body, argument);
+}
+
 static void parse(const struct route_match *match, struct slice query, struct slice body, struct arena *arena)
 {
     const struct operation *operation = match->route->operation;
@@ -19,7 +24,7 @@ static void parse(const struct route_match *match, struct slice query, struct sl
                                 .problem = &problem};
     for (size_t i = 0; i < match->route->part_count; i++)
         if (!argument_text(&argument, match->route->parts[i], match->parts[i])) return;
-    if (!query_parse(query, operation, &argument, &options) || !body_parse(body, &argument) ||
+    if (!query_parse(query, operation, &argument, &options) || !parse_body(match->route, body, &argument) ||
         !argument_done(&argument))
         return;
     struct buffer bytes = {0}, again = {0};
@@ -51,6 +56,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slice body = slice_of(data, size), line = cut(&body, '\n'), method = cut(&line, ' '),
                  path = cut(&line, '?');
     struct route_match match = route_find(routes, method, path, &arena);
+    if (match.outcome == OUTCOME_OK && match.route->array && body_is_array(body))
+        match.route = match.route->array;
     if (match.outcome == OUTCOME_OK) parse(&match, line, body, &arena);
     arena_free(&arena);
     return 0;
