@@ -3,11 +3,11 @@
  * A block is a line "> COMMAND NAME=VALUE ..." (names and values as in the API, an operation by its name),
  * the lines that are expected, and an empty line. Lines with # are comments. Answers are printed as "INDEX
  * CODE JSON", what the lease clock would be told as "lease ...". Beside the operations: "expire LEASE...",
- * "cancel INDEX REASON", "pulse" (as long as one is wanted), "session NODE" (and its lease becomes the origin
- * of what follows), "origin none", "time +5s", "term N", "count" (rows but for the history's), "events
- * [AFTER]" (of the entries after that one, else of the last command's entry). Every command goes through its
- * binary form, and every invariant is checked after it. With REWRITE=1 the file is written anew with what
- * came out: read it critically. */
+ * "cancel INDEX REASON", "pulse" (as long as one is wanted), "due" (as long as a time has come), "session
+ * NODE" (and its lease becomes the origin of what follows), "origin none", "time +5s", "term N", "count"
+ * (rows but for the history's), "events [AFTER]" (of the entries after that one, else of the last command's
+ * entry). Every command goes through its binary form, and every invariant is checked after it. With REWRITE=1
+ * the file is written anew with what came out: read it critically. */
 #include "coord/coord.h"
 #include "coord/event.h"
 #include "coord/key.h"
@@ -273,6 +273,9 @@ static void run(struct script *script, struct slice line)
     } else if (slice_is(name, "pulse")) {
         while (coord_wants_pulse(script->rows))
             run_command(script, operation_pulse, &(struct pulse_args){0}, true);
+    } else if (slice_is(name, "due")) {
+        while (coord_due_ms(script->rows) <= script->time_ms)
+            run_command(script, operation_due, &(struct due_args){0}, true);
     } else
         run_operation(script, name, line);
 }

@@ -16,6 +16,9 @@ struct claimed {
     struct list tasks;              /* struct claimed_task */
 };
 
+/* queue_worker.c */
+extern const struct object_kind queue_workers_kept; /* names: queue 0 worker */
+
 /* What a task that is needed came to. */
 struct task_input {
     struct slice id, result;
