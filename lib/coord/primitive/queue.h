@@ -340,9 +340,9 @@ static inline bool task_has_failed(uint64_t state)
 {
     return task_is_over(state) && state != TASK_DONE;
 }
-/* The child, not stored yet, needs a task that is known, in that state. False: it does so already. When that
- * one has failed already it counts in `needs`, too, unless the child runs nevertheless. */
-bool after_add(struct apply *apply, struct task *child, uint64_t parent, uint64_t state);
+/* The child, which has its id and is not stored yet, needs a task that is known; once. When that one has failed
+ * already, it counts in `needs` unless the child runs nevertheless. */
+void after_add(struct apply *apply, struct task *child, uint64_t parent, uint64_t *state);
 /* Why a task is cancelled that needs one in that state. */
 struct slice after_reason(struct apply *apply, uint64_t parent, uint64_t state);
 /* A task is over: those that need it are told, by pulses. */

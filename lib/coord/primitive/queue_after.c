@@ -32,20 +32,19 @@ static struct slice numbers(struct apply *apply, uint64_t first, uint64_t second
 
 /* --- a task gets parents --- */
 
-bool after_add(struct apply *apply, struct task *child, uint64_t parent, uint64_t state)
+void after_add(struct apply *apply, struct task *child, uint64_t parent, uint64_t *state)
 {
     struct key key = edge_key(parent, child->id);
-    struct slice before;
     struct task task;
-    if (rows_get(apply->rows, key_slice(&key), &before)) return false;
-    bool counts = !task_is_over(state) || (state != TASK_DONE && child->on_dep_fail != DEP_FAIL_RUN);
-    rows_put(apply->rows, key_slice(&key), counts ? slice_of(NULL, 0) : SLICE("+"));
     CHECK(task_get(apply, parent, &task));
+    bool fulfilled = task.state == TASK_DONE;
+    if (task_has_failed(task.state)) fulfilled = child->on_dep_fail == DEP_FAIL_RUN;
+    rows_put(apply->rows, key_slice(&key), fulfilled ? SLICE("+") : slice_of(NULL, 0));
     task.dependants++;
     task_put(apply, &task);
     child->parents++;
-    child->needs += counts;
-    return true;
+    child->needs += !fulfilled;
+    *state = task.state;
 }
 
 /* --- a parent is over --- */

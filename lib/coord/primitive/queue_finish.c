@@ -72,32 +72,38 @@ static bool is_dead_letter(const struct task_body *body)
     return body->origin.size && memchr(body->origin.data, '/', body->origin.size);
 }
 
+static bool wants_dead_letter(struct queue *queue, const struct task *task, struct task_body *body)
+{
+    struct slice name = queue->config.dead_letter;
+    if (!name.size || slice_equal(name, queue->name)) return false;
+    task_body(queue->apply, task->id, body);
+    return !is_dead_letter(body);
+}
+
 /* Where the dead letter queue takes no more, the task is still to be found dead in its own. */
-static void send_dead_letter(struct queue *queue, const struct task *task)
+static void send_dead_letter(struct queue *queue, const struct task *task, const struct task_body *body)
 {
     struct apply *apply = queue->apply;
-    struct slice name = queue->config.dead_letter, detail;
-    struct task_body body;
+    struct slice detail;
     struct enqueued made;
-    if (!name.size || slice_equal(name, queue->name)) return;
-    task_body(apply, task->id, &body);
-    if (is_dead_letter(&body)) return;
-    struct task_spec spec = {.payload = body.payload,
+    struct task_spec spec = {.payload = body->payload,
                              .key = task->key,
                              .group = task->group,
                              .origin = arena_printf(apply->arena, "%.*s/%llu", SLICE_ARGS(queue->name),
                                                     (unsigned long long)task->id),
                              .priority = task->priority + 1,
-                             .dedup = task->key.size ? DEDUP_OFF : 0};
-    queue_enqueue(apply, name, &spec, &made, &detail);
+                             .dedup = DEDUP_OFF};
+    queue_enqueue(apply, queue->config.dead_letter, &spec, &made, &detail);
 }
 
-/* Its attempt, if it had one, is over. */
+/* Its attempt, if it had one, is over. The body is read first: the queue may keep no dead ones. */
 static void bury(struct queue *queue, struct task *task, enum dead_reason reason)
 {
+    struct task_body body;
+    bool letter = wants_dead_letter(queue, task, &body);
     task->dead_reason = reason;
     task_enter(queue, task, TASK_DEAD);
-    send_dead_letter(queue, task);
+    if (letter) send_dead_letter(queue, task, &body);
 }
 
 void task_die(struct queue *queue, struct task *task, enum dead_reason reason)
