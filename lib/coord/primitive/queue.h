@@ -349,7 +349,7 @@ struct slice after_reason(struct apply *apply, uint64_t parent, uint64_t state);
 void dependants_tell(struct queue *queue, const struct task *task);
 void dependants_pulse(struct apply *apply, struct slice rest); /* of WORK_DEPENDANTS: goes on with it */
 /* It is over: its parents may be forgotten. Stores the task when that is done at once. */
-void parents_let_go(struct apply *apply, const struct task *task);
+void parents_let_go(struct apply *apply, struct task *task);
 void parents_pulse(struct apply *apply, struct slice rest); /* of WORK_PARENTS: child, position of the next */
 
 /* --- claims: queue_claim.c --- */
