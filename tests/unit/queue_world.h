@@ -15,7 +15,7 @@
 static inline const char *json_of(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static inline const char *json_of(const char *format, ...)
 {
-    static char text[1 << 16];
+    static char text[1 << 17];
     va_list arguments;
     va_start(arguments, format);
     int size = vsnprintf(text, sizeof text, format, arguments);
