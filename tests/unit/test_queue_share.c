@@ -242,6 +242,7 @@ static void workers_are_forgotten(void **state)
     struct coord_world *world = *state;
     struct key counter = key_of(KEY_WORKER_KEPT);
     char text[128];
+    queue_do(world, "put", "{\"queue\":\"q\",\"retain_max\":1}"); /* the world stays small */
     for (int i = 0; i < QUEUE_WORKERS_MAX + 50; i++) {
         do_unchecked(world, "queue.enqueue", "{\"queue\":\"q\",\"payload\":1}");
         snprintf(text, sizeof text, "{\"queue\":\"q\",\"worker\":\"w%d\"}", i);
