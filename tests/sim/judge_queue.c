@@ -310,19 +310,30 @@ static bool time_has_come(const struct apply *apply, const struct model_task *ta
 /* Commands that may end claims of tasks that they do not answer for one by one. */
 static bool may_end_any(const struct command *command)
 {
-    static const char *const names[] = {
-        "txn",           "queue.cancel",  "queue.purge",        "queue.delete",
-        "queue.unclaim", "queue.enqueue", "queue.enqueue_many", "schedule.run"};
+    static const char *const names[] = {"txn",           "queue.cancel",       "queue.purge", "queue.delete",
+                                        "queue.enqueue", "queue.enqueue_many", "schedule.run"};
     const char *name = model_operation(command)->name;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0) return true;
     return false;
 }
 
+/* Its answer could not be delivered, so the node gives it back. */
+static bool is_unclaimed(const struct command *command, const struct model_task *task)
+{
+    const struct operation *operation = command->operation;
+    return strcmp(operation->name, "queue.unclaim") == 0 &&
+           view_number(operation->args, command->args, "token") == task->left_token;
+}
+
 static void judge_ended_claim(const struct apply *apply, const struct command *command,
                               struct model_task *task)
 {
     if (task->ended_index == apply->index || may_end_any(command)) return;
+    if (is_unclaimed(command, task)) {
+        task->releases++;
+        return;
+    }
     if (lease_ended(apply, task->left_lease)) {
         mark(MARK_TASK_LOST);
         return;

@@ -315,7 +315,7 @@ struct call *workers_sweep(unsigned number)
     char line[LINE];
     if (worker->turn < 2 * QUEUES) {
         snprintf(line, sizeof line, "queue=%c", queues[worker->turn % QUEUES]);
-        return make_call(worker->turn++ < QUEUES ? "queue.put" : "queue.resume", line);
+        return make_call(worker->turn < QUEUES ? "queue.put" : "queue.resume", line);
     }
     bool some = judge_queue_left(&left);
     if (some && draw(3) == 0 && (left.held_up || left.due_in_ms > FAR_MS)) {
@@ -358,6 +358,7 @@ static void take_made(const struct record *shape, const void *made, char queue)
 void workers_told(unsigned number, const struct call *call, uint64_t from_ms, uint64_t ttl_ms)
 {
     const char *name = call->operation->name;
+    if (world.sweeping) workers[number].turn++;
     if (strncmp(name, "queue.", 6) != 0 || !call->shape || call->operation->kind != OPERATION_COMMAND) return;
     if (strcmp(name, "queue.claim") == 0 || strcmp(name, "queue.next") == 0) {
         take_claimed(&workers[number], call, from_ms, ttl_ms);
