@@ -506,14 +506,11 @@ static void dead_letters_do_not_go_in_circles(void **state)
     struct coord_world *world = *state;
     DO("queue.put", "{" Q ",'dead_letter':'b'}");
     DO("queue.put", "{'queue':'b','dead_letter':'q'}");
-    DO("queue.put", "{'queue':'self','dead_letter':'self'}");
+    assert_int_equal(DO("queue.put", "{'queue':'self','dead_letter':'self'}"), OUTCOME_SENSELESS);
     DO("queue.enqueue", "{" Q "}");
     die(world, "q", 1);
     die(world, "b", 2);
     assert_int_equal(task_of(world, 3).state, 0);
-    DO("queue.enqueue", "{'queue':'self'}");
-    die(world, "self", 3);
-    assert_int_equal(task_of(world, 4).state, 0);
 }
 
 static void a_dead_letter_queue_that_takes_nothing_loses_nothing(void **state)
@@ -545,6 +542,67 @@ static void a_queue_that_keeps_no_dead_tasks_sends_them_all_the_same(void **stat
     assert_text(task_of(world, 4).queue, "dead");
 }
 
+static void whoever_waits_for_dead_letters_gets_them(void **state)
+{
+    struct coord_world *world = *state;
+    DO("queue.put", "{" Q ",'dead_letter':'dead'}");
+    assert_int_equal(DO("queue.claim", "{'queue':'dead','wait':'1m'}"), 0);
+    DO("queue.enqueue", "{" Q "}");
+    die(world, "q", 1);
+    assert_int_equal(world->others, 1);
+    assert_state(world, 2, TASK_CLAIMED);
+}
+
+/* --- what an end makes room for --- */
+
+/* Two tasks of a group: the first is claimed, a claim waits for the second. */
+static uint64_t wait_behind(struct coord_world *world)
+{
+    DO("queue.enqueue", "{" Q ",'group':'g','max_losses':1}");
+    DO("queue.enqueue", "{" Q ",'group':'g'}");
+    uint64_t token = claim(world);
+    assert_int_equal(DO("queue.claim", "{" Q ",'wait':'1m'}"), 0);
+    assert_state(world, 2, TASK_READY);
+    return token;
+}
+
+static void assert_handed_out(struct coord_world *world)
+{
+    assert_int_equal(world->others, 1);
+    assert_state(world, 2, TASK_CLAIMED);
+    assert_int_equal(task_of(world, 2).token, world->index);
+}
+
+static void the_next_is_handed_out_when_one_is_done(void **state)
+{
+    struct coord_world *world = *state;
+    finish(world, "queue.complete", 1, wait_behind(world), "");
+    assert_handed_out(world);
+}
+
+static void the_next_is_handed_out_when_one_is_lost_for_good(void **state)
+{
+    struct coord_world *world = *state;
+    wait_behind(world);
+    lose(world, 1);
+    assert_state(world, 1, TASK_DEAD);
+    assert_handed_out(world);
+}
+
+static void a_head_that_is_lost_is_waited_for(void **state)
+{
+    struct coord_world *world = *state;
+    DO("queue.put", "{" Q ",'backoff':'5s','backoff_jitter':0}");
+    DO("queue.enqueue", "{" Q ",'group':'g'}");
+    DO("queue.enqueue", "{" Q ",'group':'g','priority':0}");
+    claim(world);
+    lose(world, 1);
+    assert_int_equal(claim(world), 0);
+    pass(world, 5000);
+    assert_true(claim(world));
+    assert_state(world, 1, TASK_CLAIMED);
+}
+
 /* --- for schedules --- */
 
 static void schedules_may_ask_for_a_state_and_cancel(void **state)
@@ -558,6 +616,19 @@ static void schedules_may_ask_for_a_state_and_cancel(void **state)
     queue_cancel_task(&apply, 1, SLICE("over"));
     queue_cancel_task(&apply, 9, SLICE("over"));
     assert_int_equal(task_of(world, 1).cancel_ms, world->time_ms + QUEUE_GRACE_MS);
+    coord_check(world->rows, &world->arena);
+}
+
+static void schedules_make_room_too(void **state)
+{
+    struct coord_world *world = *state;
+    struct apply apply;
+    finish(world, "queue.release", 1, wait_behind(world), ",'delay':'1h'"); /* goes on blocking its group */
+    assert_int_equal(world->others, 0);
+    apply_begin(&apply, world->rows, &world->arena, ++world->index, 1, world->time_ms);
+    queue_cancel_task(&apply, 1, SLICE("over"));
+    assert_state(world, 1, TASK_CANCELLED);
+    assert_state(world, 2, TASK_CLAIMED);
     coord_check(world->rows, &world->arena);
 }
 
@@ -592,7 +663,12 @@ int main(void)
         TEST(dead_letters_do_not_go_in_circles),
         TEST(a_dead_letter_queue_that_takes_nothing_loses_nothing),
         TEST(a_queue_that_keeps_no_dead_tasks_sends_them_all_the_same),
+        TEST(whoever_waits_for_dead_letters_gets_them),
+        TEST(the_next_is_handed_out_when_one_is_done),
+        TEST(the_next_is_handed_out_when_one_is_lost_for_good),
+        TEST(a_head_that_is_lost_is_waited_for),
         TEST(schedules_may_ask_for_a_state_and_cancel),
+        TEST(schedules_make_room_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
