@@ -201,9 +201,21 @@ static uint64_t count_dues(struct rows *rows)
     return count;
 }
 
+/* Newest first: each is of an earlier time than the one before it, all of earlier ones than the next. */
+static void check_runs(const struct schedule_row *row)
+{
+    const struct run *runs = row->runs.items;
+    uint64_t after_ms = row->next_ms ? row->next_ms : UINT64_MAX;
+    for (size_t i = 0; i < row->runs.count; i++) {
+        CHECK(runs[i].nominal_ms < after_ms && runs[i].nominal_ms <= runs[i].at_ms);
+        if (runs[i].nominal_ms) after_ms = runs[i].nominal_ms;
+    }
+}
+
 static void check_one(const struct schedule *schedule)
 {
     const struct schedule_row *row = &schedule->row;
+    check_runs(row);
     CHECK(row->config && slice_equal(row->config->schedule, schedule->name));
     CHECK(!row->config->cron.size == (row->config->every_ms > 0));
     CHECK(row->runs.count <= SCHEDULE_RUNS && row->tasks.count <= SCHEDULE_TASKS);
