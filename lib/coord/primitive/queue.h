@@ -392,7 +392,6 @@ void queue_take(struct queue *queue, const struct claim_ask *ask, const struct l
 /* Gives what may be handed out to the claims that wait. Call it last before queue_save, whenever something
  * may have become ready. */
 void queue_hand_out(struct queue *queue);
-bool queue_may_hand_out(const struct queue *queue); /* not paused, below its concurrency and rate */
 void queue_claimers_end(struct queue *queue, enum outcome outcome); /* all that wait are answered so */
 /* From queue_lease_ended: `what` begins with 'c', a claim that waits on that lease or session. */
 void claimer_lease_ended(struct apply *apply, struct slice what, enum end_reason reason);

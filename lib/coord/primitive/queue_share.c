@@ -204,12 +204,6 @@ static bool may_hand_out(const struct queue *queue, uint64_t *at_ms)
     return rate_allows(config->rate, config, queue->row.rate_us, queue->apply->time_ms, at_ms);
 }
 
-bool queue_may_hand_out(const struct queue *queue)
-{
-    uint64_t at_ms;
-    return may_hand_out(queue, &at_ms);
-}
-
 /* --- giving --- */
 
 static void count(struct queue *queue, struct share *share)
