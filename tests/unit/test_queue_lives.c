@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { SEEDS = 60, STEPS = 160, TASKS_MAX = 400, PARENTS = 3 };
+enum { SEEDS = 30, STEPS = 160, TASKS_MAX = 400, PARENTS = 3 };
 #define N(number) ((unsigned long long)(number))
 
 struct life {

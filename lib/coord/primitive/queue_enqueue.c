@@ -140,7 +140,8 @@ static void replace(struct queue *queue, const struct task_spec *spec, struct ta
     body.origin = spec->origin;
     task_put_body(apply, task->id, &body);
     set_limits(queue, spec, task);
-    if (task->expires_ms) task->expires_ms = task->ttl_ms ? apply->time_ms + task->ttl_ms : 0;
+    if (task->state == TASK_READY || task->expires_ms)
+        task->expires_ms = task->ttl_ms ? apply->time_ms + task->ttl_ms : 0;
     bool another_time = starts_ms(queue, spec) && !task->attempts;
     if (another_time && (task->state == TASK_SCHEDULED || task->state == TASK_BLOCKED))
         task->not_before_ms = starts_ms(queue, spec);
