@@ -131,7 +131,7 @@ static int64_t change_day(const struct zone_change *change, int64_t year)
     int64_t first = date_days(year, change->month, 1);
     unsigned skipped = (change->day + 7 - date_weekday(first)) % 7;
     unsigned in_month = skipped + 7 * (change->week - 1u);
-    while (in_month >= date_month_size(year, change->month)) in_month -= 7;
+    if (in_month >= date_month_size(year, change->month)) in_month -= 7;
     return first + in_month;
 }
 

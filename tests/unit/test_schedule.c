@@ -339,6 +339,7 @@ static void there_are_not_too_many(void **state)
                          i < SCHEDULES_MAX ? OUTCOME_CREATED : OUTCOME_TOO_MANY_SCHEDULES);
         arena_reset(&world->arena);
     }
+    put(world, "{\"schedule\":\"n7\",\"queue\":\"q\",\"cron\":\"@daily\"}");
     assert_int_equal(coord_world_do(world, "schedule.delete", "{\"schedule\":\"n7\"}"), OUTCOME_NOTHING);
     assert_int_equal(
         coord_world_do(world, "schedule.put", "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"@daily\"}"),
