@@ -429,7 +429,7 @@ static void take(struct client *client, const struct call *call)
     } else if (call->outcome != OUTCOME_OUTCOME_UNKNOWN) {
         judge_told(call->number, call, client->acked_before);
         if (call->guard) repeated(client, call);
-        judge_query(call);
+        workers_answered(client->number);
         bool good = call->outcome == OUTCOME_OK || call->outcome == OUTCOME_CREATED ||
                     call->outcome == OUTCOME_NOTHING;
         if (good)
@@ -448,7 +448,7 @@ void clients_answer(struct call *call)
     struct client *client = call->request;
     *due = (struct due){.call = call, .from = sim_current, .process = sim_current->node};
     if (client) client->answered = true;
-    judge_query(call);
+    if (call->revision) judge_query(call, node_read_time_ms(sim_current->node));
     heap_set(&answers, &due->at, sim_local_ms(sim_current));
     sim_trace("%s answers %llu, left %llu", sim_current->name, (unsigned long long)call->number,
               (unsigned long long)value(call, "expires_in_ms"));

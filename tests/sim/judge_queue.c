@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "coord/coord.h"
+#include "coord/primitive/schedule.h"
 #include "coord/primitive/txn.h"
 #include "tests/sim/queue_model.h"
 
@@ -352,6 +353,8 @@ static void judge_tasks(const struct apply *apply, const struct command *command
         if (task->changed_index == apply->index && task->told_index != apply->index)
             sim_fail("task %llu is handed out at entry %llu, but nobody is told", (number)task->id,
                      (number)apply->index);
+        if (task->most && task->claims - task->releases > task->most)
+            sim_fail("task %llu is handed out the %lluth time", (number)task->id, (number)task->claims);
         if (apply->lease_changes && lease_ended(apply, task->lease))
             sim_fail("lease L%llx has ended, but task %llu is still claimed by it", (number)task->lease,
                      (number)task->id);
@@ -383,6 +386,8 @@ void judge_queue_entry(struct apply *apply, const struct command *command)
             any = true;
             model_event(apply, command, event);
         }
+    for (const struct event *event = apply->events; event; event = event->next)
+        if (event->primitive == &schedule_primitive) judge_schedule_event(apply, event);
     for (const struct answer *answer = apply->answers; answer; answer = answer->next)
         judge_answer(apply, command, answer);
     if (any && strcmp(model_operation(command)->name, "queue.next") == 0)

@@ -217,8 +217,7 @@ static void hand_out(const struct apply *apply, const struct command *command, s
     if (steady) judge_limits(task);
     if (steady) judge_group(task);
     task->claims++;
-    if (steady && task->shown && task->claims - task->releases > task->max_attempts)
-        sim_fail("task %llu is handed out the %lluth time", (number)task->id, (number)task->claims);
+    task->most = steady && task->shown ? task->max_attempts : 0;
     task->token = apply->index;
     task->claimed_ms = apply->time_ms;
     task->lease = task->cancel_ms = 0;

@@ -28,7 +28,7 @@ struct model_task {
     bool shown;                      /* its settings are known */
     uint64_t not_before_ms, deadline_ms, timeout_ms, expires_ms;
     uint64_t after[MODEL_AFTER], after_count, on_dep_fail;
-    uint64_t max_attempts;
+    uint64_t max_attempts, most;       /* most: times it may be handed out, as of the last time; 0: any */
     uint64_t token, lease, claimed_ms; /* of the present claim, or the last */
     uint64_t claims, releases;         /* since it was made or redriven */
     uint64_t cancel_ms;                /* taken away then; 0: not */
@@ -46,5 +46,6 @@ bool model_live(const struct model_task *task);
 void model_event(const struct apply *apply, const struct command *command, const struct event *event);
 void model_look(struct model_task *task); /* its times, as shown */
 void model_refresh_all(void);
+void judge_schedule_event(const struct apply *apply, const struct event *event); /* judge_schedule.c */
 
 #endif
