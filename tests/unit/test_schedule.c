@@ -265,6 +265,10 @@ static void settings_keep_the_next_time(void **state)
     put(world, "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"30 * * * *\",\"payload\":1}");
     shows(world, "\"next\":\"2023-11-15T13:30:00.000Z\"");
     shows(world, "\"created\":\"2023-11-15T12:00:00.000Z\"");
+    put(world, "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"30 * * * *\",\"end\":1700053200000}");
+    shows(world, "\"next\":null");
+    put(world, "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"30 * * * *\",\"end\":1700060400000}");
+    shows(world, "\"next\":\"2023-11-15T13:30:00.000Z\"");
 }
 
 static void a_pause_is_not_made_up_for(void **state)

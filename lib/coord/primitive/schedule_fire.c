@@ -157,7 +157,7 @@ static void fire(struct schedule *schedule, uint64_t nominal_ms)
 /* --- misfires --- */
 
 /* How many nominal times there are from that one to `horizon_ms`; counts no further than `most`. */
-static uint64_t count_until(const struct schedule *schedule, uint64_t nominal_ms, uint64_t horizon_ms,
+static uint64_t count_until(struct schedule *schedule, uint64_t nominal_ms, uint64_t horizon_ms,
                             uint64_t most)
 {
     uint64_t count = 0;
@@ -167,8 +167,7 @@ static uint64_t count_until(const struct schedule *schedule, uint64_t nominal_ms
 }
 
 /* The nominal time with which the newest `keep` up to the horizon begin, found by halving. */
-static uint64_t newest(const struct schedule *schedule, uint64_t nominal_ms, uint64_t horizon_ms,
-                       uint64_t keep)
+static uint64_t newest(struct schedule *schedule, uint64_t nominal_ms, uint64_t horizon_ms, uint64_t keep)
 {
     uint64_t low_ms = nominal_ms - 1, high_ms = horizon_ms;
     while (keep && high_ms - low_ms > 1) {
@@ -204,7 +203,7 @@ static uint64_t skip_missed(struct schedule *schedule, uint64_t nominal_ms, uint
     return nominal_ms;
 }
 
-static uint64_t grace_of(const struct schedule *schedule, uint64_t nominal_ms)
+static uint64_t grace_of(struct schedule *schedule, uint64_t nominal_ms)
 {
     uint64_t following_ms = schedule_after(schedule, nominal_ms);
     bool soon = following_ms && following_ms - nominal_ms < SCHEDULE_GRACE_MS;
