@@ -151,6 +151,16 @@ static void the_worker_may_say_when_to_try_again(void **state)
                      OUTCOME_SENSELESS);
 }
 
+/* What programs say when they fail has several lines. */
+static void an_error_may_have_lines(void **state)
+{
+    struct coord_world *world = *state;
+    uint64_t token = enqueue_and_claim(world, "");
+    assert_int_equal(finish(world, "queue.fail", 1, token, ",'error':'Traceback:\\n\\tline 1\\r\\n'"),
+                     OUTCOME_OK);
+    assert_text(task_of(world, 1).error, "Traceback:\n\tline 1\r\n");
+}
+
 static void the_last_attempt_that_fails_is_the_death_of_a_task(void **state)
 {
     struct coord_world *world = *state;
@@ -642,6 +652,7 @@ int main(void)
         TEST(a_late_answer_is_refused_and_changes_nothing),
         TEST(what_is_not_there_is_not_found),
         TEST(a_failed_task_is_tried_again_later_each_time_later),
+        TEST(an_error_may_have_lines),
         TEST(the_worker_may_say_when_to_try_again),
         TEST(the_last_attempt_that_fails_is_the_death_of_a_task),
         TEST(a_permanent_failure_is_the_last),
