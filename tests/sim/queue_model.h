@@ -21,7 +21,8 @@ struct model_task {
     struct model_queue *queue;
     char group[MODEL_NAME], key[MODEL_NAME];
     uint64_t state, changed_index, changed_ms; /* state 0: forgotten */
-    uint64_t before, last_state;               /* before: the last change; last: before it was forgotten */
+    uint64_t last_state;                       /* before it was forgotten */
+    bool was_over;                             /* once */
     uint64_t made_index;
     uint64_t left_index, left_lease; /* its last claim was over then; on what it hung */
     uint64_t left_token, left_state; /* its token; what it became */
