@@ -38,7 +38,7 @@ bool model_live(const struct model_task *task)
 static void copy_name(char *to, struct slice name)
 {
     size_t size = name.size < MODEL_NAME - 1 ? name.size : MODEL_NAME - 1;
-    memcpy(to, name.data, size);
+    if (size) memcpy(to, name.data, size);
     to[size] = 0;
 }
 

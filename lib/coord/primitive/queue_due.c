@@ -3,6 +3,7 @@
  * What is set: a letter of enum queue_work and its rest. A task's timer is its due_ms; a queue's sweep
  * forgets what has been over for long enough, and the minutes behind the last 16. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue.h"
 
 enum { NEEDED_MS = 1000 /* between two looks at a task that others still need */ };
@@ -25,7 +26,7 @@ static void sooner(uint64_t *due_ms, uint64_t at_ms)
 
 static uint64_t times_out_ms(const struct task *task)
 {
-    return task->timeout_ms ? task->claimed_ms + task->timeout_ms : 0;
+    return task->timeout_ms ? (MUTANT(90) ? task->enqueued_ms : task->claimed_ms) + task->timeout_ms : 0;
 }
 
 static bool may_expire(const struct task *task)
@@ -53,7 +54,7 @@ void task_set_timer(struct queue *queue, struct task *task)
     uint64_t due_ms = next_due_ms(task);
     if (due_ms == task->due_ms) return;
     struct slice what = queue_work_what(apply, WORK_TASK, task_what(apply, task->id));
-    if (task->due_ms) due_clear(apply, task->due_ms, QUEUE_CODE, what);
+    if (task->due_ms && !MUTANT(86)) due_clear(apply, task->due_ms, QUEUE_CODE, what);
     if (due_ms) due_set(apply, due_ms, QUEUE_CODE, what);
     task->due_ms = due_ms;
 }
@@ -106,7 +107,7 @@ static bool oldest(struct queue *queue, enum task_state state, uint64_t *id, uin
     CHECK(task_get(queue->apply, *id, &task));
     uint64_t kept_ms = retained_ms(queue, state);
     if (task_is_needed(&task) && kept_ms < NEEDED_MS) kept_ms = NEEDED_MS;
-    *until_ms = task.since_ms + kept_ms;
+    *until_ms = (MUTANT(91) ? task.enqueued_ms : task.since_ms) + kept_ms;
     return true;
 }
 

@@ -9,6 +9,7 @@
  * is set.
  * 2. a lane without tasks, pulse and timer has no row. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue.h"
 
 enum { PASSES_MAX = 64 /* tasks through a lane in one go; more go by pulse */, LANES_MAX = 64 };
@@ -207,7 +208,9 @@ void lane_enter(struct queue *queue, struct task *task)
 static bool first_waiting(struct lane_hand *lane, uint64_t *id)
 {
     struct key prefix = waiting_key(lane->queue->name, lane->kind, lane->name), from = prefix;
-    return lane->row.waiting && queue_next_id(lane->queue->apply, key_slice(&prefix), &from, id);
+    bool found = lane->row.waiting && queue_next_id(lane->queue->apply, key_slice(&prefix), &from, id);
+    if (MUTANT(93) && found) queue_next_id(lane->queue->apply, key_slice(&prefix), &from, id);
+    return found;
 }
 
 static void stop_waiting(struct lane_hand *lane, uint64_t id)
@@ -286,7 +289,7 @@ static void give_back(struct queue *queue, enum lane_kind kind, struct slice nam
 {
     struct lane_hand lane = take(queue, kind, name);
     CHECK(lane.row.held);
-    lane.row.held--;
+    lane.row.held -= !(MUTANT(82) && kind == LANE_GROUP) && !(MUTANT(84) && kind == LANE_KEY);
     advance(&lane);
 }
 

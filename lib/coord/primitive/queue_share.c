@@ -4,6 +4,7 @@
  * Those that wait are looked at in order of arrival, SHARED_AMONG at a time; the next ones come up when all
  * of these are full. An entry does a bounded piece of it; the rest goes by pulse. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue_claim.h"
 
 enum {
@@ -199,7 +200,7 @@ static bool may_hand_out(const struct queue *queue, uint64_t *at_ms)
 {
     const struct queue_config *config = &queue->config;
     *at_ms = 0;
-    if (queue->row.paused) return false;
+    if (queue->row.paused && !MUTANT(87)) return false;
     if (config->concurrency && queue->row.counts[TASK_CLAIMED] >= config->concurrency) return false;
     return rate_allows(config->rate, config, queue->row.rate_us, queue->apply->time_ms, at_ms);
 }

@@ -1,5 +1,6 @@
 /* What happens when a nominal time has come, and when one was missed. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue.h"
 #include "coord/primitive/schedule.h"
 
@@ -222,7 +223,7 @@ void schedule_due(struct apply *apply, uint64_t at_ms, struct slice what)
     if (apply->time_ms - at_ms > grace) nominal_ms = skip_missed(&schedule, nominal_ms, grace);
     if (nominal_ms && schedule_due_ms(&schedule, nominal_ms) <= apply->time_ms) {
         fire(&schedule, nominal_ms);
-        nominal_ms = schedule_after(&schedule, nominal_ms);
+        nominal_ms = schedule_after(&schedule, MUTANT(95) ? apply->time_ms : nominal_ms);
     }
     schedule_set_next(&schedule, nominal_ms);
     schedule_save(&schedule);
