@@ -232,6 +232,7 @@ struct task_body {
     struct slice payload; /* JSON */
     struct list after;    /* uint64_t: parents */
     struct slice origin;  /* "mail/17": a dead letter's; "@nightly": a schedule's */
+    bool is_letter;       /* a dead letter */
 };
 extern const struct record task_body_record;
 
@@ -335,6 +336,7 @@ struct task_spec {
     uint64_t delay_ms, not_before_ms, ttl_ms, deadline_ms, timeout_ms; /* deadline: a duration from now */
     uint64_t max_attempts, max_losses, dedup, duplicate, on_dep_fail;
     struct list after; /* struct slice: ids */
+    bool is_letter;    /* a dead letter: origin tells whose */
 };
 struct enqueued {
     struct slice id, queue;

@@ -218,7 +218,7 @@ static void make(struct queue *queue, const struct task_spec *spec, struct list 
                         .dedup = spec->key.size ? dedup : 0,
                         .not_before_ms = starts_ms(queue, spec),
                         .on_dep_fail = spec->on_dep_fail ? spec->on_dep_fail : DEP_FAIL_CANCEL};
-    struct task_body body = {spec->payload, parents, spec->origin};
+    struct task_body body = {spec->payload, parents, spec->origin, spec->is_letter};
     set_limits(queue, spec, &task);
     struct slice over = add_parents(apply, &task, parents);
     enum task_state state = task.needs                              ? TASK_BLOCKED

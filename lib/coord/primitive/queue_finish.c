@@ -68,18 +68,13 @@ static void end_attempt(struct queue *queue, struct task *task, enum attempt_end
 /* --- dead --- */
 
 /* A copy of a copy is not made: two queues could be each other's. */
-static bool is_dead_letter(const struct task_body *body)
-{
-    return body->origin.size && memchr(body->origin.data, '/', body->origin.size);
-}
-
 static bool wants_dead_letter(struct queue *queue, const struct task *task, struct task_body *body)
 {
     struct slice name = queue->config.dead_letter;
     if (!name.size) return false;
     CHECK(!slice_equal(name, queue->name)); /* it would be in hand twice */
     task_body(queue->apply, task->id, body);
-    return !is_dead_letter(body);
+    return !body->is_letter;
 }
 
 /* Where the dead letter queue takes no more, the task is still to be found dead in its own. */
@@ -94,7 +89,8 @@ static void send_dead_letter(struct queue *queue, const struct task *task, const
                              .origin = arena_printf(apply->arena, "%.*s/%llu", SLICE_ARGS(queue->name),
                                                     (unsigned long long)task->id),
                              .priority = task->priority + 1,
-                             .dedup = DEDUP_OFF};
+                             .dedup = DEDUP_OFF,
+                             .is_letter = true};
     queue_enqueue(apply, queue->config.dead_letter, &spec, &made, &detail);
 }
 

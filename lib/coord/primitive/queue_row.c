@@ -126,6 +126,7 @@ static const struct field body_fields[] = {
     {.number = 1, .type = FIELD_JSON, BODY(payload)},
     {.number = 2, .type = FIELD_LEASES, BODY(after)},
     {.number = 3, .type = FIELD_TEXT, BODY(origin)},
+    {.number = 4, .type = FIELD_BOOL, BODY(is_letter)},
 };
 const struct record task_body_record = RECORD("task_body_row", task_body, body_fields);
 
