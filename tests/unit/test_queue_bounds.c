@@ -84,6 +84,28 @@ static void a_purge_cancels_no_more_than_its_limit(void **state)
     assert_int_equal(over(world), 5);
 }
 
+/* --- sharing out --- */
+
+static void the_end_of_a_lease_with_many_tasks_shares_out_bounded_answers(void **state)
+{
+    struct coord_world *world = *state;
+    static char large[100001];
+    memset(large, 'x', sizeof large - 1);
+    DO("queue.put", "{" Q ",'concurrency':90,'backoff':'1h','backoff_max':'1h'}");
+    enqueue_many(world, 90, "");
+    DO("queue.claim", "{" Q ",'max':90}");
+    for (int i = 0; i < 90; i++) {
+        DO("queue.enqueue", "{" Q ",'payload':'%s'}", large);
+        DO("queue.claim", "{" Q ",'wait':'60s'}");
+    }
+    lose(world, 1);
+    assert_in_range(world->others, 80, 84);
+    settle(world);
+    assert_int_equal(queue_of(world, "q").row.claimers, 0);
+    assert_int_equal(queue_of(world, "q").row.counts[TASK_CLAIMED], 90);
+    coord_check(world->rows, &world->arena);
+}
+
 /* --- dead letters --- */
 
 static void tasks_of_a_schedule_with_a_slash_leave_dead_letters(void **state)
@@ -111,6 +133,7 @@ int main(void)
         TEST(a_shorter_retention_counts_at_once),
         TEST(what_is_still_needed_is_not_looked_at_all_the_time),
         TEST(a_purge_cancels_no_more_than_its_limit),
+        TEST(the_end_of_a_lease_with_many_tasks_shares_out_bounded_answers),
         TEST(tasks_of_a_schedule_with_a_slash_leave_dead_letters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
