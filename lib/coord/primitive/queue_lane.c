@@ -123,12 +123,16 @@ static bool may_pass(const struct lane_hand *lane, uint64_t *at_ms)
                        at_ms);
 }
 
-static void pass(struct lane_hand *lane, struct task *task)
+static void pass(struct lane_hand *lane)
 {
     lane->row.held++;
     lane->row.unclaimed++;
     lane->row.rate_us =
         rate_taken(lane->rate, &lane->queue->config, lane->row.rate_us, lane->queue->apply->time_ms);
+}
+
+static void hold(const struct lane_hand *lane, struct task *task)
+{
     if (lane->kind == LANE_GROUP)
         task->holds_group = true;
     else
@@ -179,7 +183,8 @@ static bool enter(struct queue *queue, struct task *task, enum lane_kind kind)
     if (holds) {
         lane.row.unclaimed++;
     } else if (!lane.row.waiting && may_pass(&lane, &at_ms)) {
-        pass(&lane, task);
+        pass(&lane);
+        hold(&lane, task);
         holds = true;
     } else {
         struct key key = waiting_key(queue->name, kind, name);
@@ -225,25 +230,25 @@ static void stop_waiting(struct lane_hand *lane, uint64_t id)
 static void advance(struct lane_hand *lane)
 {
     struct queue *queue = lane->queue;
-    uint64_t at_ms, id;
-    struct task *passed = NULL;
+    uint64_t at_ms, passed[PASSES_MAX];
+    struct task task;
     size_t count = 0;
-    while (count < PASSES_MAX && may_pass(lane, &at_ms) && first_waiting(lane, &id)) {
-        if (!passed) passed = arena_alloc(queue->apply->arena, PASSES_MAX * sizeof *passed);
-        CHECK(task_get(queue->apply, id, &passed[count]));
-        stop_waiting(lane, id);
-        pass(lane, &passed[count++]);
+    while (count < PASSES_MAX && may_pass(lane, &at_ms) && first_waiting(lane, &passed[count])) {
+        stop_waiting(lane, passed[count++]);
+        pass(lane);
     }
     put(lane);
     for (size_t i = 0; i < count; i++) {
+        CHECK(task_get(queue->apply, passed[i], &task));
+        hold(lane, &task);
         if (lane->kind == LANE_GROUP)
-            go_on_from_group(queue, &passed[i]);
+            go_on_from_group(queue, &task);
         else {
-            struct key key = task_ready_key(&passed[i]);
+            struct key key = task_ready_key(&task);
             rows_put(queue->apply->rows, key_slice(&key), slice_of(NULL, 0));
-            passed[i].stage = STAGE_READY;
+            task.stage = STAGE_READY;
         }
-        task_put(queue->apply, &passed[i]);
+        task_put(queue->apply, &task);
         queue->changed = true;
     }
 }
