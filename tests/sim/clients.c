@@ -196,16 +196,20 @@ static void generated(struct client *client)
     client->generated = true;
 }
 
-/* A key of its own is put under an Idempotency-Key, again and again until there is an answer. However often
- * it is sent, and wherever, it is put once: its version is 1. */
+/* Something is asked for under an Idempotency-Key, again and again until there is an answer. However often it
+ * is sent, and wherever, it is done once: the judge sees to it, and the version of a key of its own is 1. */
 static void repeat(struct client *client)
 {
-    char line[40], key[40];
+    char line[80], key[40];
     client->once += !client->repeats;
     client->repeats = true;
-    snprintf(line, sizeof line, "key=once-%u-%u value=x", client->number, client->once);
+    unsigned kind = world.faults.queues ? client->once % 3 : 0;
+    static const char *const names[] = {"kv.put", "queue.enqueue", "queue.claim"};
+    if (kind == 0) snprintf(line, sizeof line, "key=once-%u-%u value=x", client->number, client->once);
+    if (kind == 1) snprintf(line, sizeof line, "queue=o payload=3 group=g");
+    if (kind == 2) snprintf(line, sizeof line, "queue=o worker=w%u max=2 ttl=3s", client->number);
     snprintf(key, sizeof key, "retry-%u-%u", client->number, client->once);
-    struct call *call = make_call("kv.put", line);
+    struct call *call = make_call(names[kind], line);
     struct operation_item *item = arena_alloc(&call->arena, sizeof *item);
     struct guarded_args *guard = arena_alloc(&call->arena, sizeof *guard);
     *item = (struct operation_item){call->operation, call->args};
@@ -219,7 +223,9 @@ static void repeated(struct client *client, const struct call *call)
 {
     client->repeats = false;
     if (call->replayed) mark(MARK_ANSWER_REPLAYED);
+    if (call->replayed && strcmp(call->operation->name, "queue.claim") == 0) mark(MARK_CLAIM_REPLAYED);
     if (world.faults.wall_jumps) return; /* leaders whose clocks differ by hours may forget a key too early */
+    if (strcmp(call->operation->name, "kv.put") != 0) return;
     if (call->outcome == OUTCOME_OK || (call->outcome == OUTCOME_CREATED && value(call, "version") != 1))
         sim_fail("what was asked for once was done twice");
 }

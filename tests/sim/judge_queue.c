@@ -206,6 +206,7 @@ static void told_of_made(const struct apply *apply, struct slice queue, const st
     }
     mark(MARK_TASK_DEDUPLICATED);
     task->asked_index = apply->index;
+    task->replaced = true;
     if (!slice_is(view_text(asks, asked, "key"), task->key))
         sim_fail("task %llu has not that key", (number)id);
     if (!model_live(task) && task->changed_index < apply->index)
@@ -270,10 +271,23 @@ static const void *args_of(const struct command *command)
     return ((const struct operation_item *)guarded->operation.items)->args;
 }
 
+/* What was done under an Idempotency-Key is not done again under it. */
+static void judge_once(const struct apply *apply, const struct command *command)
+{
+    static struct map done; /* hash of a key */
+    if (command->operation != operation_guarded || world.faults.wall_jumps) return;
+    const struct guarded_args *guarded = command->args;
+    uint64_t hash = row_hash(guarded->retry_key, SLICE("x")) | 1;
+    if (guarded->retry_key.size && map_get(&done, hash))
+        sim_fail("entry %llu does again what was done under its Idempotency-Key", (number)apply->index);
+    map_put(&done, hash, &done);
+}
+
 static void judge_answer(const struct apply *apply, const struct command *command,
                          const struct answer *answer)
 {
     if (answer->replayed) return;
+    if (answer->to_index == apply->index && good(answer->outcome)) judge_once(apply, command);
     if (answer->to_index != apply->index) { /* it waited */
         if (!hands_out(answer->shape) || !good(answer->outcome)) return;
         if (map_get(&gone, answer->to_index))
@@ -457,8 +471,28 @@ static void find(const struct model_task *task)
         sim_fail("task %llu is in another state than was told", (number)task->id);
 }
 
+/* What a queue says of how many there are. */
+static void count(const struct model_queue *queue)
+{
+    char line[MODEL_NAME + 8];
+    uint64_t counts[TASK_STATES + 1] = {0};
+    snprintf(line, sizeof line, "queue=%s", queue->name);
+    const struct answer *answer = judge_ask("queue.get", line);
+    for (const struct model_task *task = model_all(); task; task = task->next)
+        if (task->queue == queue) counts[task->state]++;
+    for (size_t state = 1; state <= TASK_STATES; state++) {
+        bool found = answer->outcome == OUTCOME_OK;
+        const char *name = task_state_choices[state - 1];
+        uint64_t shown = found ? view_number(answer->shape, answer->data, name) : 0;
+        if (shown != counts[state])
+            sim_fail("queue %s has %llu tasks %s, and says %llu", queue->name, (number)counts[state], name,
+                     (number)shown);
+    }
+}
+
 void judge_queue_end(void)
 {
+    for (const struct model_queue *queue = model_queues(); queue; queue = queue->next) count(queue);
     uint64_t due_ms = coord_due_ms(judge_rows());
     for (const struct model_task *task = model_all(); task; task = task->next) find(task);
     if (due_ms < judge_time_ms() && due_ms + LATE_MS < judge_time_ms())

@@ -88,6 +88,11 @@ struct model_queue *model_queue(const char *name)
     return queue;
 }
 
+struct model_queue *model_queues(void)
+{
+    return queues;
+}
+
 /* --- a new task --- */
 
 static const struct answer *show(const struct model_task *task)
@@ -217,7 +222,7 @@ static void hand_out(const struct apply *apply, const struct command *command, s
     if (steady) judge_limits(task);
     if (steady) judge_group(task);
     task->claims++;
-    task->most = steady && task->shown ? task->max_attempts : 0;
+    task->most = steady && task->shown && !task->replaced ? task->max_attempts : 0;
     task->token = apply->index;
     task->claimed_ms = apply->time_ms;
     task->lease = task->cancel_ms = 0;

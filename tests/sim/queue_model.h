@@ -23,6 +23,7 @@ struct model_task {
     uint64_t state, changed_index, changed_ms; /* state 0: forgotten */
     uint64_t last_state;                       /* before it was forgotten */
     bool was_over;                             /* once */
+    bool replaced;                             /* its limits may have been lowered behind its attempts */
     uint64_t made_index;
     uint64_t left_index, left_lease; /* its last claim was over then; on what it hung */
     uint64_t left_token, left_state; /* its token; what it became */
@@ -42,6 +43,7 @@ const struct operation *model_operation(const struct command *command); /* withi
 struct model_task *model_find(uint64_t id);
 struct model_task *model_all(void);
 struct model_queue *model_queue(const char *name);
+struct model_queue *model_queues(void);
 bool model_live(const struct model_task *task);
 /* A change that was told: judged by what the task was. */
 void model_event(const struct apply *apply, const struct command *command, const struct event *event);

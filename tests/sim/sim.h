@@ -149,6 +149,7 @@ extern const char *const fault_names[FAULT_KINDS];
     X(TASK_CLAIM_LOST_TOLD)                                                                                  \
     X(TASK_COMPLETED_TWICE)                                                                                  \
     X(TASK_SWEPT)                                                                                            \
+    X(CLAIM_REPLAYED)                                                                                        \
     X(SCHEDULE_FIRED)
 
 enum mark {
