@@ -261,17 +261,17 @@ static void workers_are_forgotten(void **state)
 {
     struct coord_world *world = *state;
     struct key counter = key_of(KEY_WORKER_KEPT);
-    char text[128];
+    char text[256], done[64] = "";
     queue_do(world, "put", "{\"queue\":\"q\",\"retain_max\":1}"); /* the world stays small */
     for (int i = 0; i < QUEUE_WORKERS_MAX + 50; i++) {
         do_unchecked(world, "queue.enqueue", "{\"queue\":\"q\",\"payload\":1}");
-        snprintf(text, sizeof text, "{\"queue\":\"q\",\"worker\":\"w%d\"}", i);
-        do_unchecked(world, "queue.claim", text);
-        if (i == 0) continue; /* this one goes on */
-        snprintf(text, sizeof text, "{\"queue\":\"q\",\"id\":\"%d\",\"token\":%llu}", i + 1,
-                 (unsigned long long)world->index);
-        do_unchecked(world, "queue.complete", text);
+        snprintf(text, sizeof text, "{\"queue\":\"q\",\"done\":[%s],\"claim\":{\"worker\":\"w%d\"}}", done,
+                 i);
+        do_unchecked(world, "queue.next", text);
         assert_int_equal(world->outcome, OUTCOME_OK);
+        if (i > 0) /* the first one goes on */
+            snprintf(done, sizeof done, "{\"id\":\"%d\",\"token\":%llu}", i + 1,
+                     (unsigned long long)world->index);
     }
     assert_int_equal(rows_number(world->rows, key_slice(&counter)), QUEUE_WORKERS_MAX);
     assert_int_equal(figures(world, "w0").claimed, 1);
