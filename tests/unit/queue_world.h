@@ -96,7 +96,7 @@ static inline uint64_t claim(struct coord_world *world)
 }
 
 /* At most 1,000 tasks, all alike, in queue "q". */
-static inline void enqueue_many(struct coord_world *world, size_t count, const char *each)
+static inline void enqueue_alike(struct coord_world *world, size_t count, const char *each)
 {
     struct buffer json = {0};
     for (size_t i = 0; i < count; i++) buffer_printf(&json, "%s{%s}", i ? "," : "", each);

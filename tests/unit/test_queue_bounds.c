@@ -17,9 +17,9 @@ static void a_sweep_forgets_some_an_entry_whatever_their_states(void **state)
     struct coord_world *world = *state;
     DO("queue.put", "{" Q ",'retain_cancelled':'10s'}");
     DO("queue.enqueue", "{" Q "}");
-    enqueue_many(world, 260, "'after':['1']");
+    enqueue_alike(world, 260, "'after':['1']");
     DO("queue.cancel", "{" Q ",'id':'1'}");
-    enqueue_many(world, 260, "'ttl':'1s'");
+    enqueue_alike(world, 260, "'ttl':'1s'");
     pass(world, 5000);
     assert_int_equal(over(world), 521);
     world->time_ms += 20000;
@@ -68,7 +68,7 @@ static void what_is_still_needed_is_not_looked_at_all_the_time(void **state)
 static void a_purge_cancels_no_more_than_its_limit(void **state)
 {
     struct coord_world *world = *state;
-    enqueue_many(world, 20, "");
+    enqueue_alike(world, 20, "");
     for (unsigned id = 1; id <= 20; id++) DO("queue.enqueue", "{'queue':'other','after':['%u']}", id);
     assert_int_equal(DO("queue.purge", "{" Q ",'limit':5}"), OUTCOME_OK);
     SAYS("\"more\":true");
@@ -83,7 +83,7 @@ static void the_end_of_a_lease_with_many_tasks_shares_out_bounded_answers(void *
     static char large[100001];
     memset(large, 'x', sizeof large - 1);
     DO("queue.put", "{" Q ",'concurrency':90,'backoff':'1h','backoff_max':'1h'}");
-    enqueue_many(world, 90, "");
+    enqueue_alike(world, 90, "");
     DO("queue.claim", "{" Q ",'max':90}");
     for (int i = 0; i < 90; i++) {
         DO("queue.enqueue", "{" Q ",'payload':'%s'}", large);

@@ -163,7 +163,7 @@ static void another_aging_orders_anew(void **state)
 static void aging_is_not_changed_over_too_many(void **state)
 {
     struct coord_world *world = *state;
-    enqueue_many(world, 1000, "");
+    enqueue_alike(world, 1000, "");
     enqueue(world, "q", "");
     assert_int_equal(DO("queue.put", "{'queue':'q','aging':0}"), OUTCOME_QUEUE_NOT_EMPTY);
     SAYS("at most 1000 tasks");
@@ -287,7 +287,7 @@ static void a_part_of_the_dead_is_redriven(void **state)
 static void a_queue_with_too_many_tasks_is_purged_first(void **state)
 {
     struct coord_world *world = *state;
-    enqueue_many(world, 1000, "");
+    enqueue_alike(world, 1000, "");
     enqueue(world, "q", "");
     assert_int_equal(DO("queue.delete", "{'queue':'q'}"), OUTCOME_QUEUE_NOT_EMPTY);
     assert_int_equal(DO("queue.delete", "{'queue':'q','force':true}"), OUTCOME_QUEUE_NOT_EMPTY);
