@@ -325,7 +325,7 @@ static void live(uint64_t seed)
 /* SEEDS="FROM TO" in the environment: others, by hand. */
 static void tasks_live_as_they_may(void **state)
 {
-    unsigned long long from = 1, to = SEEDS;
+    unsigned long long from = 1, to = RANDOM_LIVES(SEEDS);
     (void)state;
     if (getenv("SEEDS")) sscanf(getenv("SEEDS"), "%llu %llu", &from, &to);
     for (unsigned long long seed = from; seed <= to; seed++) {

@@ -490,7 +490,7 @@ static void live(uint64_t seed)
 /* SEEDS="FROM TO" in the environment: more of them, by hand. */
 static void replicas_agree_whatever_comes(void **state)
 {
-    unsigned long long from = 1, to = 150;
+    unsigned long long from = 1, to = RANDOM_LIVES(150);
     (void)state;
     if (getenv("SEEDS")) sscanf(getenv("SEEDS"), "%llu %llu", &from, &to);
     for (unsigned long long seed = from; seed <= to; seed++) {
