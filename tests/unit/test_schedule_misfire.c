@@ -6,8 +6,8 @@ static const char *const misfires[] = {
     "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"* * * * *\",\"overlap\":\"allow\",\"misfire\":\"skip\"}",
     "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"* * * * *\",\"overlap\":\"allow\",\"misfire\":\"once\"}",
     "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"* * * * *\",\"overlap\":\"allow\",\"misfire\":\"all\"}",
-    "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"* * * * *\",\"overlap\":\"allow\",\"misfire\":\"all\","
-    "\"misfire_max\":3}",
+    ("{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"* * * * *\",\"overlap\":\"allow\",\"misfire\":\"all\","
+     "\"misfire_max\":3}"),
 };
 
 /* Ten nominal times pass before the leader comes to it; the last half a minute ago. */
