@@ -124,6 +124,8 @@ struct node *node_open(const struct node_settings *settings, char *error, size_t
     node->watches = watches_new(node->pending, node->leases);
     proposals_open(&node->proposals);
     asks_open(&node->asks);
+    /* What a leader still tells the process before this one answers no question of this one. */
+    node->asks.last_number = node->cluster_calls.last_number = random_number() >> 16;
     pending_clock(node->pending, node->leases, node->now_ms);
     node->pulse_burst = 1;
     if (open_all(node, error, error_size)) return node;
