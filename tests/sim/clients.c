@@ -481,7 +481,7 @@ static void arrive(struct due *due)
     sim_trace("c%u <- %s: %s %d at %llu (%llu)", client->number, client->at->name, call->operation->name,
               (int)call->outcome, (unsigned long long)call->revision, (unsigned long long)call->number);
     client->call = NULL;
-    client->next_ms = world.now_ms + draw(world.sweeping ? 20 : 300);
+    client->next_ms = world.now_ms + draw(world.sweeping ? 100 : 300);
     take(client, call);
     call_free(call);
 }

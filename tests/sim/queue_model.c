@@ -85,6 +85,7 @@ struct model_queue *model_queue(const char *name)
     *queue = (struct model_queue){.next = queues, .steady = true, .config = queue_config_default};
     snprintf(queue->name, sizeof queue->name, "%s", name);
     queues = queue;
+    refresh(queue);
     return queue;
 }
 
