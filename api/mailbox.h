@@ -111,7 +111,8 @@ struct node_view {
     bool ready;                                        /* can serve linearizable requests */
     bool storage_full;
     uint64_t turn_ms; /* CLOCK_BOOTTIME of the newest turn's start; refreshed at least once a second */
-    struct lock_metrics *locks; /* (api/lock_metrics.h) outlives node and api; NULL: not counted */
+    struct lock_metrics *locks;   /* (api/lock_metrics.h) outlives node and api; NULL: not counted */
+    struct queue_metrics *queues; /* (api/queue_metrics.h) the same */
 };
 void mailbox_show(struct mailbox *mailbox, const struct node_view *view);
 struct node_view mailbox_view(struct mailbox *mailbox);

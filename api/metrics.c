@@ -1,6 +1,7 @@
 #include "api/metrics.h"
 
 #include "api/lock_metrics.h"
+#include "api/queue_metrics.h"
 #include "base/memory.h"
 #include "api/problem.h"
 
@@ -257,6 +258,13 @@ static void process(struct buffer *out)
                   (unsigned long long)open_files());
 }
 
+static uint64_t time_of_day_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 void metrics_text(struct metrics *const *all, size_t count, const struct routes *routes,
                   const struct node_view *view, const char *node, struct buffer *out)
 {
@@ -269,5 +277,6 @@ void metrics_text(struct metrics *const *all, size_t count, const struct routes 
     node_gauges(out, view);
     node_counters(out, view);
     if (view->locks) lock_metrics_text(view->locks, out);
+    if (view->queues) queue_metrics_text(view->queues, time_of_day_ms(), out);
     process(out);
 }

@@ -1,6 +1,7 @@
 /* The program: subcommands, signals, and the life of `coordd serve`. */
 #include "api/api.h"
 #include "api/lock_metrics.h"
+#include "api/queue_metrics.h"
 #include "coordd/config.h"
 #include "coordd/node.h"
 
@@ -148,6 +149,7 @@ static int serve(int argc, char **argv)
     block_signals(&signals);
     struct mailbox *mailbox = mailbox_new();
     struct lock_metrics *lock_metrics = lock_metrics_new();
+    struct queue_metrics *queue_metrics = queue_metrics_new();
     struct node_settings settings = {.data_dir = config.data_dir,
                                      .name = config.name,
                                      .heartbeat_ms = config.heartbeat_ms,
@@ -155,6 +157,7 @@ static int serve(int argc, char **argv)
                                      .log_keep_bytes = config.log_keep_mb << 20,
                                      .mailbox = mailbox,
                                      .lock_metrics = lock_metrics,
+                                     .queue_metrics = queue_metrics,
                                      .peer_listen = config.peer_listen,
                                      .advertise_peer = config.advertise_peer,
                                      .initial_cluster = config.initial_cluster,
@@ -168,11 +171,13 @@ static int serve(int argc, char **argv)
         LOG(ERROR, "refused to start", {"why", error});
         mailbox_free(mailbox);
         lock_metrics_free(lock_metrics);
+        queue_metrics_free(queue_metrics);
         return 1;
     }
     int status = serve_node(&config, node, mailbox, &signals);
     mailbox_free(mailbox);
     lock_metrics_free(lock_metrics);
+    queue_metrics_free(queue_metrics);
     return status;
 }
 

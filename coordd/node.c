@@ -2,6 +2,7 @@
 #include "coordd/node_internal.h"
 
 #include "api/lock_metrics.h"
+#include "api/queue_metrics.h"
 #include "base/check.h"
 #include "coordd/clock.h"
 #include "coordd/log.h"
@@ -167,6 +168,7 @@ void node_apply(struct node *node, const struct raft_entry *entry, bool answers)
             answer(node, &apply, &command);
             watches_applied(node->watches, &node->arena, entry->index, apply.events);
             if (node->settings.lock_metrics) lock_metrics_count(node->settings.lock_metrics, apply.events);
+            if (node->settings.queue_metrics) queue_metrics_count(node->settings.queue_metrics, apply.events);
         }
     }
     state_set_mark(node->contents.state, entry->index, entry->term, time_ms);
@@ -407,6 +409,8 @@ void node_show(struct node *node)
     view->storage_full = node->save_blocked || raftlog_full(node->contents.log, node->now_ms);
     view->turn_ms = node->now_ms;
     view->locks = node->settings.lock_metrics;
+    view->queues = node->settings.queue_metrics;
+    if (view->queues && node->rows) queue_metrics_look(view->queues, node->rows, node->applied, node->now_ms);
     mailbox_show(node->settings.mailbox, view);
 }
 

@@ -89,25 +89,6 @@ static struct sim_node *some_node(void)
     return count ? up[draw(count)] : NULL;
 }
 
-/* "name=value" pairs, as in scripts. */
-static struct call *make_call(const char *operation, const char *line)
-{
-    struct call *call = call_new();
-    call->operation = operation_by_name(slice_text(operation));
-    CHECK(call->operation);
-    call->args = arena_alloc(&call->arena, call->operation->args->size);
-    struct setting setting = {call->operation->args, call->args, &call->arena, 0, {0}};
-    for (const char *at = line; *at;) {
-        const char *equals = strchr(at, '='), *end = strchr(at, ' ');
-        if (!end) end = at + strlen(at);
-        const struct field *field = record_field(call->operation->args, slice_of(at, (size_t)(equals - at)));
-        CHECK(field && setting_text(&setting, field, slice_of(equals + 1, (size_t)(end - equals - 1))));
-        at = *end ? end + 1 : end;
-    }
-    CHECK(setting_done(&setting));
-    return call;
-}
-
 static void ask(struct client *client, struct call *call, uint64_t wait_ms, uint64_t ttl_ms)
 {
     client->at = some_node();
@@ -204,7 +185,11 @@ static void generated(struct client *client)
 {
     uint64_t tokens[HOLDS];
     for (size_t i = 0; i < client->hold_count; i++) tokens[i] = client->holds[i].token;
-    struct known known = {tokens, client->leases, client->hold_count, LEASES_KEPT};
+    struct known known = {.tokens = tokens,
+                          .leases = client->leases,
+                          .token_count = client->hold_count,
+                          .lease_count = LEASES_KEPT};
+    known.task_count = workers_known(&known.tasks);
     struct call *call = generator_call(&known);
     if (!call) return;
     ask(client, call, call->wait_ms, 0);
@@ -237,6 +222,15 @@ static void repeated(struct client *client, const struct call *call)
     if (world.faults.wall_jumps) return; /* leaders whose clocks differ by hours may forget a key too early */
     if (call->outcome == OUTCOME_OK || (call->outcome == OUTCOME_CREATED && value(call, "version") != 1))
         sim_fail("what was asked for once was done twice");
+}
+
+static void work(struct client *client)
+{
+    uint64_t ttl_ms = 0;
+    struct call *call = world.sweeping
+                            ? workers_sweep(client->number)
+                            : workers_call(client->number, client->leases[draw(LEASES_KEPT)], &ttl_ms);
+    ask(client, call, call->wait_ms, ttl_ms);
 }
 
 /* --- the operator --- */
@@ -293,7 +287,9 @@ static void act(struct client *client)
 {
     uint64_t dice = draw(100);
     client->next_ms = world.now_ms + draw(400);
-    if (client->repeats || draw(12) == 0)
+    if (world.sweeping || draw(100) < world.faults.queues)
+        work(client);
+    else if (client->repeats || draw(12) == 0)
         repeat(client);
     else if (client->number < world.faults.operators && dice < 25)
         operate(client);
@@ -410,6 +406,8 @@ static void take_success(struct client *client, const struct call *call)
         mark(call->stale ? MARK_READ_STALE : follower ? MARK_READ_ON_FOLLOWER : MARK_READ_STALE);
     }
     if (call->operation->kind != OPERATION_QUERY) believe(client, call);
+    bool later = call->index != call->revision; /* it was handed out after it had waited */
+    workers_told(client->number, call, later ? world.now_ms : client->sent_ms, later ? 0 : client->ttl_ms);
 }
 
 static void note_outcome(const struct call *call)
@@ -477,7 +475,7 @@ static void arrive(struct due *due)
     sim_trace("c%u <- %s: %s %d at %llu (%llu)", client->number, client->at->name, call->operation->name,
               (int)call->outcome, (unsigned long long)call->revision, (unsigned long long)call->number);
     client->call = NULL;
-    client->next_ms = world.now_ms + draw(300);
+    client->next_ms = world.now_ms + draw(world.sweeping ? 20 : 300);
     take(client, call);
     call_free(call);
 }

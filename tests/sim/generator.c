@@ -21,16 +21,34 @@ static struct slice draw_lease(const struct known *known, struct arena *arena)
     return arena_printf(arena, "L%llx", (unsigned long long)(lease ? lease : 1 + draw(100)));
 }
 
+/* The id of a task that some client was told; its queue and its token are drawn with it. */
+static struct slice draw_task(const struct known *known, struct arena *arena)
+{
+    uint64_t id = known->task_count ? known->task->id : 1 + draw(50);
+    return arena_printf(arena, "%llu", (unsigned long long)id);
+}
+
+static bool is_task(const struct field *field, const struct known *known)
+{
+    bool names = strcmp(field->name, "id") == 0 || strcmp(field->name, "after") == 0;
+    return names && known->task && draw(8);
+}
+
 static uint64_t draw_number(const struct field *field, const struct known *known)
 {
+    if (strcmp(field->name, "token") == 0 && known->task && known->task->token && draw(2))
+        return known->task->token;
     if (strcmp(field->name, "token") == 0 && known->token_count && draw(8))
         return known->tokens[draw(known->token_count)];
     return between(field, field->min + SPREAD);
 }
 
-static struct slice draw_text(const struct field *field, struct arena *arena)
+static struct slice draw_text(const struct field *field, const struct known *known, struct arena *arena)
 {
     char text[TEXT_MAX];
+    if (is_task(field, known)) return draw_task(known, arena);
+    if (strcmp(field->name, "queue") == 0 && known->task && draw(4))
+        return arena_copy(arena, slice_of(&known->task->queue, 1));
     size_t size = field->min > 1 ? field->min : 1;
     CHECK(size <= sizeof text);
     memset(text, 'a' + (int)draw(LOCKS), size);
@@ -70,7 +88,7 @@ static bool draw_field(struct setting *setting, const struct field *field, const
         return setting_bool(setting, field, draw(2));
     case FIELD_NAME:
     case FIELD_TEXT:
-        return setting_text(setting, field, draw_text(field, setting->arena));
+        return setting_text(setting, field, draw_text(field, known, setting->arena));
     case FIELD_CRON:
         return setting_text(setting, field, slice_text(crons[draw(sizeof crons / sizeof *crons)]));
     case FIELD_ZONE:
@@ -79,12 +97,15 @@ static bool draw_field(struct setting *setting, const struct field *field, const
         return setting_json(setting, field, draw(2) ? SLICE("{\"a\":[1,null]}") : SLICE("7"));
     case FIELD_TEXTS:
         while (items--)
-            if (!setting_item(setting, field, draw_text(field, setting->arena))) return false;
+            if (!setting_item(setting, field, draw_text(field, known, setting->arena))) return false;
         return true;
     case FIELD_LEASES:
         while (items--)
             if (!setting_item(setting, field, draw_lease(known, setting->arena))) return false;
         return true;
+    case FIELD_RECORD:
+        items = 1;
+        /* fall through */
     case FIELD_LIST:
         while (items--) {
             struct setting inner = {
@@ -93,12 +114,11 @@ static bool draw_field(struct setting *setting, const struct field *field, const
         }
         return true;
     case FIELD_BYTES:
-        return setting_bytes(setting, field, draw_text(field, setting->arena));
+        return setting_bytes(setting, field, draw_text(field, known, setting->arena));
     case FIELD_OPERATIONS:
         while (items--)
             if (!draw_inner(setting, field, known)) return false;
         return true;
-    case FIELD_RECORD:
     case FIELD_RESULTS:
     case FIELD_REMAINING:
         break;
@@ -133,8 +153,9 @@ static const struct operation *draw_operation(bool in_txn)
     return drawn;
 }
 
-struct call *generator_call(const struct known *known)
+struct call *generator_call(struct known *known)
 {
+    known->task = known->task_count ? &known->tasks[draw(known->task_count)] : NULL;
     for (int try = 0; try < TRIES; try++) {
         struct call *call = call_new();
         call->operation = draw_operation(false);
@@ -143,7 +164,7 @@ struct call *generator_call(const struct known *known)
         if (draw_record(&setting, known)) {
             call->stale = call->operation->kind == OPERATION_QUERY && draw(4) == 0;
             if (call->operation->flags & OPERATION_WAITS)
-                call->wait_ms = record_number(call->operation->args, call->args, "wait");
+                call->wait_ms = operation_wait_ms(call->operation, call->args);
             return call;
         }
         call_free(call);

@@ -23,7 +23,7 @@ struct seen_entry {
 
 struct given { /* what the log answers to a request */
     enum outcome outcome;
-    uint64_t token, index;
+    uint64_t token, index, tasks; /* tasks: hash of those that were handed out */
 };
 
 static struct {
@@ -56,6 +56,29 @@ size_t judge_leases(void)
         count += row.kind != LEASE_SESSION;
     arena_reset(&judge.arena);
     return count;
+}
+
+struct rows *judge_rows(void)
+{
+    return judge.rows;
+}
+
+uint64_t judge_time_ms(void)
+{
+    return judge.time_ms;
+}
+
+const struct answer *judge_ask(const char *name, const char *line)
+{
+    const struct operation *operation = operation_by_name(slice_text(name));
+    struct apply apply;
+    CHECK(operation);
+    void *args = arena_alloc(&judge.arena, operation->args->size);
+    struct setting setting = {operation->args, args, &judge.arena, 0, {0}};
+    make_args(&setting, line);
+    apply_begin(&apply, judge.rows, &judge.arena, judge.count, 0, judge.time_ms);
+    coord_query(&apply, operation, args);
+    return apply.answers;
 }
 
 /* --- what was promised --- */
@@ -115,6 +138,21 @@ static void look_at_locks(uint64_t index, uint64_t term, struct seen_entry *seen
 
 /* --- entries --- */
 
+/* Of the ids and tokens of the tasks in an answer. */
+static uint64_t tasks_hash(const struct record *shape, const void *data)
+{
+    const struct field *field = shape ? record_field(shape, SLICE("tasks")) : NULL;
+    uint64_t hash = 0;
+    if (!field || field->type != FIELD_LIST) return 0;
+    struct list tasks = view_list(shape, data, "tasks");
+    for (size_t i = 0; i < tasks.count; i++) {
+        const void *task = (const char *)tasks.items + i * field->record->size;
+        hash = hash * 1000003 + view_id(field->record, task, "id");
+        hash = hash * 1000003 + record_number(field->record, task, "token");
+    }
+    return hash;
+}
+
 static void note_answers(const struct apply *apply)
 {
     for (const struct answer *answer = apply->answers; answer; answer = answer->next) {
@@ -126,7 +164,9 @@ static void note_answers(const struct apply *apply)
                 sim_fail("token %llu at entry %llu", (unsigned long long)token,
                          (unsigned long long)apply->index);
         }
-        if (given) *given = (struct given){answer->outcome, token, apply->index};
+        if (given)
+            *given =
+                (struct given){answer->outcome, token, apply->index, tasks_hash(answer->shape, answer->data)};
     }
 }
 
@@ -160,6 +200,7 @@ static void apply_entry(const struct raft_entry *entry, struct seen_entry *seen)
         note_request(&command, entry->index);
         note_answers(&apply);
         check_expiry(&apply, &command);
+        judge_queue_entry(&apply, &command);
         if (command.operation == operation_pulse) mark(MARK_PULSE_DONE);
         if (command.operation == operation_digest) mark(MARK_DIGEST_COMPARED);
     }
@@ -339,7 +380,8 @@ void judge_told(uint64_t number, const struct call *call, uint64_t acked_before)
     uint64_t token = call->shape ? record_number(call->shape, call->result, "token") : 0;
     if (!given || !given->index)
         sim_fail("request %llu was answered, but the log does not", (unsigned long long)number);
-    if (given->index != call->revision || given->outcome != call->outcome || given->token != token)
+    if (given->index != call->revision || given->outcome != call->outcome || given->token != token ||
+        given->tasks != tasks_hash(call->shape, call->result))
         sim_fail("request %llu was told %d at %llu (token %llu), the log says %d at %llu (token %llu)",
                  (unsigned long long)number, (int)call->outcome, (unsigned long long)call->revision,
                  (unsigned long long)token, (int)given->outcome, (unsigned long long)given->index,
@@ -352,5 +394,6 @@ void judge_told(uint64_t number, const struct call *call, uint64_t acked_before)
 
 void judge_end(void)
 {
+    judge_queue_end();
     coord_check(judge.rows, &judge.arena);
 }

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SAFETY_MS = 30000, CALM_MS = 40000, MARKS_FROM = 1000, RECOVERY_MS = 5000 };
+enum { SAFETY_MS = 30000, CALM_MS = 40000, SWEEP_MS = 60000, MARKS_FROM = 1000, RECOVERY_MS = 5000 };
 
 struct world world;
 struct sim_node nodes[NODES_MAX + 1], *sim_current;
@@ -290,6 +290,20 @@ static uint64_t all_turns_end_ms(void)
     return end_ms;
 }
 
+/* Whatever is left in the task queues can be claimed and done. */
+static void sweep(void)
+{
+    world.sweeping = true;
+    for (uint64_t limit_ms = world.now_ms + SWEEP_MS; judge_queue_count(); step()) {
+        struct left_task left;
+        mark(MARK_TASK_SWEPT);
+        if (world.now_ms < limit_ms || !judge_queue_left(&left)) continue;
+        judge_queue_trace();
+        sim_fail("%zu tasks cannot be finished, such as %llu of queue %s, in state %llu", judge_queue_count(),
+                 (unsigned long long)left.id, left.queue, (unsigned long long)left.state);
+    }
+}
+
 /* Faults have ended: whoever asks is answered again, all come to the same state, and nothing that nobody
  * renews is left. */
 static void live_on(void)
@@ -300,6 +314,7 @@ static void live_on(void)
     run_until(world.answers_from_ms + 8000);
     for (uint64_t limit_ms = world.now_ms + 20000; clients_succeeded() == before; step())
         if (world.now_ms >= limit_ms) sim_fail("no request succeeds in the calm");
+    sweep();
     clients_stop();
     uint64_t limit_ms = world.now_ms + CALM_MS;
     while (world.now_ms < limit_ms && (judge_leases() || !clients_idle() || !settled() || !readers_arrived()))

@@ -32,12 +32,14 @@ struct faults {                      /* of this seed; chances are in 10,000 */
     unsigned storm;      /* leases that begin, and end, all at once; 0: none */
     unsigned fat;        /* bytes of meta that an acquire carries */
     unsigned clog;       /* of 100 */
+    unsigned queues;     /* of 100: how much of what clients do is at task queues */
 };
 
 struct world {
     uint64_t seed, random, now_ms;
     struct faults faults;
     bool calm;                /* the liveness phase: no faults any more */
+    bool sweeping;            /* its end: clients finish what is left in the task queues */
     uint64_t answers_from_ms; /* what is asked from then on must be answered */
     bool aimed;               /* the next fault is to hit a change of the members under way */
     bool disk_lost;
@@ -134,7 +136,19 @@ extern const char *const fault_names[FAULT_KINDS];
     X(ANSWER_REPLAYED)                                                                                       \
     X(QUERY_COMPARED)                                                                                        \
     X(EVENTS_COMPARED)                                                                                       \
-    X(SNAPSHOT_DURING_CHANGE)
+    X(SNAPSHOT_DURING_CHANGE)                                                                                \
+    X(TASK_CLAIMED)                                                                                          \
+    X(TASK_HANDED_TO_WAITER)                                                                                 \
+    X(TASK_LOST)                                                                                             \
+    X(TASK_TIMED_OUT)                                                                                        \
+    X(TASK_DEAD)                                                                                             \
+    X(TASK_EXPIRED)                                                                                          \
+    X(TASK_UNBLOCKED)                                                                                        \
+    X(TASK_DEDUPLICATED)                                                                                     \
+    X(TASK_GROUP_ORDERED)                                                                                    \
+    X(TASK_CLAIM_LOST_TOLD)                                                                                  \
+    X(TASK_COMPLETED_TWICE)                                                                                  \
+    X(TASK_SWEPT)
 
 enum mark {
 #define X(name) MARK_##name,
@@ -251,11 +265,36 @@ void readers_answer(struct call *call); /* of a stream */
 bool readers_arrived(void);             /* at what clients were told */
 void readers_end(void);
 
+struct told_task {
+    char queue;
+    uint64_t id, token; /* token: the newest that anybody was told; 0: none */
+};
 struct known { /* what a client has heard of */
     const uint64_t *tokens, *leases;
     size_t token_count, lease_count;
+    const struct told_task *tasks, *task; /* task: the one that this call is about */
+    size_t task_count;
 };
-struct call *generator_call(const struct known *known); /* NULL: none came up that is valid */
+struct call *generator_call(struct known *known); /* NULL: none came up that is valid */
+
+/* `ttl_ms`: of the claim that it asks for, if any. */
+struct call *workers_call(unsigned number, uint64_t lease, uint64_t *ttl_ms);
+struct call *workers_sweep(unsigned number);
+/* from_ms: since when what it was promised counts. */
+void workers_told(unsigned number, const struct call *call, uint64_t from_ms, uint64_t ttl_ms);
+size_t workers_known(const struct told_task **tasks);
+
+/* --- view.c --- */
+
+struct slice view_text(const struct record *shape, const void *data, const char *name);
+bool view_bool(const struct record *shape, const void *data, const char *name);
+uint64_t view_number(const struct record *shape, const void *data, const char *name);
+struct list view_list(const struct record *shape, const void *data, const char *name);
+const struct record *view_item(const struct record *shape, const char *name); /* of a list, or a record */
+const void *view_record(const struct record *shape, const void *data, const char *name);
+uint64_t view_id(const struct record *shape, const void *data, const char *name); /* of a task */
+void make_args(struct setting *setting, const char *line);
+struct call *make_call(const char *operation, const char *line);
 
 void witness_turn(struct sim_node *sim); /* after each of its turns, once it belongs to a cluster */
 void witness_died(struct sim_node *sim); /* before its process is forgotten */
@@ -273,5 +312,22 @@ void judge_denied(uint64_t number);        /* "nothing was changed" */
 void judge_end(void);
 uint64_t judge_last(void);
 size_t judge_leases(void); /* of clients, that are there now */
+
+/* --- judge_queue.c --- */
+
+struct left_task {
+    const char *queue;
+    uint64_t id, state, due_in_ms; /* due: scheduled for then */
+    bool held_up;                  /* it needs a task that did not succeed, and was told to wait */
+};
+/* What the judge asks of its own replica; in the arena of the judge. */
+const struct answer *judge_ask(const char *operation, const char *line);
+struct rows *judge_rows(void);
+uint64_t judge_time_ms(void); /* of the newest entry */
+void judge_queue_entry(struct apply *apply, const struct command *command);
+bool judge_queue_left(struct left_task *left); /* some task that is not over; false: there is none */
+size_t judge_queue_count(void);                /* of them */
+void judge_queue_trace(void);                  /* those that are not over */
+void judge_queue_end(void);
 
 #endif

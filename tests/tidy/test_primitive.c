@@ -53,7 +53,8 @@ static void *arguments(struct house *house, const struct route *route, struct sl
     struct problem problem = {0};
     struct query_options options = {0};
     void *args = arena_alloc(&house->arena, operation->args->size);
-    struct argument argument = {{operation->args, args, &house->arena, 0, {0}}, {0}, &problem, NULL};
+    struct argument argument = {.setting = {.record = operation->args, .data = args, .arena = &house->arena},
+                                .problem = &problem};
     assert_true(argument_text(&argument, route->parts[0], name));
     assert_true(query_parse(slice_text(query), operation, &argument, &options));
     assert_true(body_parse(slice_text(body), &argument));
@@ -142,7 +143,9 @@ static void its_arguments_are_checked_by_its_table(void **state)
     const struct route *enter = route_to(house, "POST", "/v1/barriers/a/enter", &name);
     struct problem problem = {0};
     void *args = arena_alloc(&house->arena, enter->operation->args->size);
-    struct argument argument = {{enter->operation->args, args, &house->arena, 0, {0}}, {0}, &problem, NULL};
+    struct argument argument = {
+        .setting = {.record = enter->operation->args, .data = args, .arena = &house->arena},
+        .problem = &problem};
     assert_false(body_parse(SLICE("{\"parties\":101}"), &argument));
     assert_int_equal(problem.outcome, OUTCOME_BAD_FIELD);
 }

@@ -20,7 +20,7 @@ static uint64_t kept_bytes;
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STEPS = 250, INDEX_MAX = 8192, LEASES = 6, TOKENS = 8, NODES = 2, SPREAD = 4, TRIES = 50 };
+enum { STEPS = 250, INDEX_MAX = 8192, LEASES = 6, TOKENS = 8, TASKS = 12, NODES = 2, SPREAD = 4, TRIES = 50 };
 
 struct replica {
     struct rows *rows;
@@ -34,8 +34,9 @@ struct world {
     uint64_t index, random, time_ms, term;
     uint64_t leases[LEASES], tokens[TOKENS], sessions[NODES];
     size_t lease_count, token_count;
-    bool waits[INDEX_MAX]; /* by index: not answered yet */
-    bool gone[INDEX_MAX];  /* its client went away */
+    const struct primitive *favourite; /* NULL: none */
+    bool waits[INDEX_MAX];             /* by index: not answered yet */
+    bool gone[INDEX_MAX];              /* its client went away */
 };
 
 static struct world *world;
@@ -69,9 +70,19 @@ static uint64_t draw_number(const struct field *field)
     return between(field, field->min + SPREAD);
 }
 
+/* Tasks have numbers for names: one that was given, or the next. */
+static struct slice draw_task(struct arena *arena)
+{
+    struct key key = key_of(KEY_TASK_ID);
+    uint64_t known = rows_number(world->replicas[0].rows, key_slice(&key));
+    uint64_t newest = known > TASKS && draw(4) ? known - TASKS : 0;
+    return arena_printf(arena, "%llu", (unsigned long long)(newest + 1 + draw(known - newest + 1)));
+}
+
 static struct slice draw_text(const struct field *field, struct arena *arena)
 {
     char text[8];
+    if (strcmp(field->name, "id") == 0 || strcmp(field->name, "after") == 0) return draw_task(arena);
     size_t size = field->min > 1 ? field->min : 1;
     CHECK(size <= sizeof text);
     memset(text, 'a' + (int)draw(3), size);
@@ -159,21 +170,25 @@ static bool draw_field(struct setting *setting, const struct field *field, unsig
 
 static bool draw_record(struct setting *setting, unsigned depth)
 {
+    uint64_t one_in = draw(3) ? 3 : 12; /* many fields make more sense when few of them are given */
     for (size_t i = 0; i < setting->record->field_count; i++) {
         const struct field *field = &setting->record->fields[i];
         if (field->flags & FIELD_HIDDEN) continue;
         bool wait = strcmp(field->name, "wait") == 0;
-        bool given = (field->flags & FIELD_REQUIRED) || (wait && depth ? !draw(40) : draw(wait ? 2 : 3) == 0);
+        bool given =
+            (field->flags & FIELD_REQUIRED) || (wait && depth ? !draw(40) : draw(wait ? 2 : one_in) == 0);
         if (given && !draw_field(setting, field, depth)) return false;
     }
     return setting_done(setting);
 }
 
-/* Of depth 0: any that a client may ask for; deeper: what may stand in a transaction. */
+/* Of depth 0: any that a client may ask for; deeper: what may stand in a transaction. Every second life is
+ * mostly about one primitive. */
 static const struct operation *draw_operation(unsigned depth)
 {
     const struct operation *drawn = NULL;
     uint64_t count = 0;
+    bool favourite = world->favourite && draw(8);
     for (size_t p = 0; primitives[p]; p++)
         for (size_t i = 0; i < primitives[p]->operation_count; i++) {
             const struct operation *operation = &primitives[p]->operations[i];
@@ -182,8 +197,10 @@ static const struct operation *draw_operation(unsigned depth)
                                                       operation->kind == OPERATION_QUERY);
             bool txn = operation == &txn_primitive.operations[0];
             if (!usable || (txn && depth > 2)) continue;
-            count += txn && !depth ? 12 : 1;
-            if (draw(count) < (txn && !depth ? 12 : 1)) drawn = operation;
+            if (favourite && primitives[p] != world->favourite && !(txn && !depth)) continue;
+            uint64_t weight = txn && !depth ? (favourite ? 4 : 12) : 1;
+            count += weight;
+            if (draw(count) < weight) drawn = operation;
         }
     return drawn;
 }
@@ -432,10 +449,28 @@ static void step(void)
     arena_reset(&world->arena);
 }
 
+static bool has_commands(const struct primitive *primitive)
+{
+    bool commands = false, queries = false;
+    for (size_t i = 0; i < primitive->operation_count; i++) {
+        const struct operation *operation = &primitive->operations[i];
+        commands |= operation->path && operation->kind == OPERATION_COMMAND;
+        queries |= operation_in_txn(operation) && operation->kind == OPERATION_QUERY;
+    }
+    return commands && queries;
+}
+
 static void live(uint64_t seed)
 {
     world = test_calloc(1, sizeof *world);
     world->random = seed * 0x9e3779b97f4a7c15u;
+    size_t count = 0;
+    while (primitives[count]) count++;
+    while (draw(2) && !world->favourite) {
+        const struct primitive *drawn = primitives[draw(count)];
+        if (has_commands(drawn)) world->favourite = drawn;
+    }
+    if (getenv("SHOW")) printf("favourite: %s\n", world->favourite ? world->favourite->name : "none");
     kept_bytes = (uint64_t[]){300, 3000, 20000, 1 << 26}[draw(4)];
     world->index = 1;
     world->term = 2;

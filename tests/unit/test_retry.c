@@ -35,6 +35,19 @@ static void a_repetition_is_given_the_first_answer(void **state)
     assert_true(world->replayed);
 }
 
+/* Also of an operation whose path is another's: an array of tasks. */
+static void an_array_of_tasks_is_made_once(void **state)
+{
+    struct coord_world *world = *state;
+    static const char tasks[] = "{\"queue\":\"q\",\"tasks\":[{\"payload\":1},{\"payload\":2}]}";
+    assert_int_equal(keyed(world, "k", "queue.enqueue_many", tasks), OUTCOME_CREATED);
+    assert_int_equal(keyed(world, "k", "queue.enqueue_many", tasks), OUTCOME_CREATED);
+    assert_true(world->replayed);
+    SAYS("\"id\":\"2\"");
+    ASK("queue.get", "{\"queue\":\"q\"}");
+    SAYS("\"ready\":2");
+}
+
 static void another_request_with_the_key_is_refused(void **state)
 {
     struct coord_world *world = *state;
@@ -283,6 +296,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         COORD_TEST(a_repetition_is_given_the_first_answer),
+        COORD_TEST(an_array_of_tasks_is_made_once),
         COORD_TEST(another_request_with_the_key_is_refused),
         COORD_TEST(a_wait_is_in_flight_until_it_is_answered),
         COORD_TEST(a_wait_whose_client_went_away_frees_the_key),

@@ -349,7 +349,7 @@ struct slice after_reason(struct apply *apply, uint64_t parent, uint64_t state);
 void dependants_tell(struct queue *queue, const struct task *task);
 void dependants_pulse(struct apply *apply, struct slice rest); /* of WORK_DEPENDANTS: goes on with it */
 /* It is over: its parents may be forgotten. Stores the task when that is done at once. */
-void parents_let_go(struct apply *apply, const struct task *task);
+void parents_let_go(struct apply *apply, struct task *task);
 void parents_pulse(struct apply *apply, struct slice rest); /* of WORK_PARENTS: child, position of the next */
 
 /* --- claims: queue_claim.c --- */
@@ -481,9 +481,9 @@ void queue_progress(struct apply *apply, const void *args);
 void queue_extends(struct apply *apply, const void *args); /* RENEWAL of the claim's lease */
 void queue_extended(struct apply *apply, const void *args, const struct renewal *renewals, size_t count);
 void queue_cancel(struct apply *apply, const void *args);
-/* queue_config.c */
-extern const struct record queue_put_record, queue_purge_record, queue_purged_record, queue_redrive_record,
-    queue_redriven_record;
+/* queue_config.c, queue_operator.c */
+extern const struct record queue_put_record, queue_delete_record, queue_deleted_record, queue_purge_record,
+    queue_purged_record, queue_redrive_record, queue_redriven_record;
 void queue_put(struct apply *apply, const void *args);
 void queue_delete(struct apply *apply, const void *args);
 void queue_pause(struct apply *apply, const void *args);
@@ -491,9 +491,10 @@ void queue_resume(struct apply *apply, const void *args);
 void queue_drain(struct apply *apply, const void *args);
 void queue_purge(struct apply *apply, const void *args);
 void queue_redrive(struct apply *apply, const void *args);
-/* queue_view.c */
+/* queue_view.c, queue_view_task.c */
 extern const struct record queue_view_record, queue_list_args_record, queue_list_record, task_get_record,
     task_view_record, task_list_args_record, task_list_record, worker_list_args_record, worker_list_record;
+const void *queue_shown(struct queue *queue); /* a struct of queue_view_record; the queue is saved */
 void queue_get(struct apply *apply, const void *args);
 void queue_list(struct apply *apply, const void *args);
 void queue_get_task(struct apply *apply,
@@ -501,6 +502,20 @@ void queue_get_task(struct apply *apply,
 void queue_watch_task(struct arena *arena, const void *args, struct watch_request *request);
 void queue_list_tasks(struct apply *apply, const void *args);
 void queue_list_workers(struct apply *apply, const void *args);
+void queue_event_read(struct rows *rows, struct arena *arena, struct event *event);
+
+/* The tasks of a queue, by state and then by when they entered it. They may be changed meanwhile. */
+struct task_scan {
+    struct apply *apply;
+    struct key prefix, from;
+    uint64_t looked;
+};
+/* state 0: all. The cursor goes on behind a task; false: it is none. */
+bool task_scan_begin(struct task_scan *scan, struct apply *apply, struct slice queue, uint64_t state,
+                     struct slice cursor);
+bool task_scan_next(struct task_scan *scan, struct task *task);
+struct slice task_cursor(struct apply *apply, const struct task *task);
+
 extern const struct primitive queue_primitive;
 
 #endif

@@ -127,24 +127,30 @@ void dependants_pulse(struct apply *apply, struct slice rest)
 
 /* --- a child is over --- */
 
-static void let_go(struct apply *apply, uint64_t parent, uint64_t child)
+static void let_go(struct apply *apply, struct task *child, uint64_t parent)
 {
-    struct key key = edge_key(parent, child);
+    struct key key = edge_key(parent, child->id);
+    struct slice value;
     struct task task;
-    if (!rows_delete(apply->rows, key_slice(&key)) || !task_get(apply, parent, &task)) return;
-    CHECK(task.dependants);
+    if (!rows_get(apply->rows, key_slice(&key), &value)) return;
+    CHECK(child->parents && child->needs >= !value.size);
+    child->parents--;
+    child->needs -= !value.size;
+    rows_delete(apply->rows, key_slice(&key));
+    CHECK(task_get(apply, parent, &task) && task.dependants);
     task.dependants--;
     task_put(apply, &task);
 }
 
 /* Of those from position `from` on, at most `max`. True: that was all of them. */
-static bool let_some_go(struct apply *apply, uint64_t child, uint64_t from, uint64_t max)
+static bool let_some_go(struct apply *apply, struct task *child, uint64_t from, uint64_t max)
 {
     struct task_body body;
-    task_body(apply, child, &body);
+    task_body(apply, child->id, &body);
     const uint64_t *parents = body.after.items;
     uint64_t end = from + max < body.after.count ? from + max : body.after.count;
-    for (uint64_t i = from; i < end; i++) let_go(apply, parents[i], child);
+    for (uint64_t i = from; i < end; i++) let_go(apply, child, parents[i]);
+    task_put(apply, child);
     return end == body.after.count;
 }
 
@@ -153,32 +159,20 @@ static void want_parents(struct apply *apply, uint64_t child, uint64_t from)
     pulse_want(apply, QUEUE_CODE, queue_work_what(apply, WORK_PARENTS, numbers(apply, child, from)));
 }
 
-static void has_let_go(struct apply *apply, const struct task *child)
+void parents_let_go(struct apply *apply, struct task *task)
 {
-    struct task alone = *child;
-    alone.parents = alone.needs = 0;
-    task_put(apply, &alone);
-}
-
-void parents_let_go(struct apply *apply, const struct task *task)
-{
-    if (task->parents > PARENTS_AT_ONCE) {
+    if (task->parents > PARENTS_AT_ONCE)
         want_parents(apply, task->id, 0);
-    } else if (task->parents) {
-        CHECK(let_some_go(apply, task->id, 0, UINT32_MAX));
-        has_let_go(apply, task);
-    }
+    else if (task->parents)
+        CHECK(let_some_go(apply, task, 0, UINT32_MAX));
 }
 
+/* One that was redriven and is over again is done twice: the second time there is nothing left to do. */
 void parents_pulse(struct apply *apply, struct slice rest)
 {
     uint64_t id, from;
     struct task child;
     CHECK(take_u64be(&rest, &id) && take_u64be(&rest, &from));
-    if (!task_get(apply, id, &child) || !child.parents)
-        return; /* redriven and over again: it was done twice */
-    if (let_some_go(apply, id, from, QUEUE_WORK_MAX))
-        has_let_go(apply, &child);
-    else
-        want_parents(apply, id, from + QUEUE_WORK_MAX);
+    if (!task_get(apply, id, &child) || !child.parents) return;
+    if (!let_some_go(apply, &child, from, QUEUE_WORK_MAX)) want_parents(apply, id, from + QUEUE_WORK_MAX);
 }

@@ -80,6 +80,18 @@ static void tell(struct apply *apply, const struct task *task)
     apply_answer(apply, OUTCOME_OK, &queue_told_record, told);
 }
 
+#define FINISHED(member) .offset = offsetof(struct finished, member), .name = #member
+static const struct field finished_fields[] = {
+    {.number = 1, .type = FIELD_TEXT, FINISHED(id), .about = "as given"},
+    {.number = 2, .type = FIELD_TEXT, FINISHED(code), .about = "done, failed, or why not: claim_lost"},
+    {.number = 3,
+     .type = FIELD_CHOICE,
+     FINISHED(state),
+     .choices = task_state_choices,
+     .about = "of the task now; null: it is not in this queue"},
+};
+const struct record finished_record = RECORD("task_finished", finished, finished_fields);
+
 struct claim_refused {
     struct slice queue, id, worker;
     uint64_t state, attempt, since_ms;

@@ -37,8 +37,8 @@ struct share {
 struct sharing {
     struct queue *queue;
     const struct claimer *claimer; /* the new one, until it is among the shares */
-    struct share shares[SHARED_AMONG + 1];
-    struct worker workers[SHARED_AMONG + 1];
+    struct share shares[SHARED_AMONG];
+    struct worker workers[SHARED_AMONG];
     size_t share_count, worker_count;
     struct key next; /* where the next claims are */
     size_t leaving;
@@ -74,22 +74,26 @@ static void add_share(struct sharing *sharing, const struct claimer *claimer, bo
         (struct share){.claimer = *claimer, .worker = worker_of(sharing, claimer->worker), .is_new = is_new};
 }
 
-static void gather(struct sharing *sharing)
+/* The next of those to share among, the new claim last; false: that is all for now. */
+static bool gather_one(struct sharing *sharing)
 {
     struct queue *queue = sharing->queue;
     struct claimer claimer;
-    sharing->share_count = sharing->worker_count = 0;
-    while (sharing->share_count < SHARED_AMONG && sharing->leaving < LEAVING_MAX && !sharing->all) {
-        if (!queue->row.claimers || !claimer_next(queue, &sharing->next, &claimer))
+    if (sharing->share_count == SHARED_AMONG) return false;
+    while (!sharing->all && sharing->leaving < LEAVING_MAX) {
+        if (!queue->row.claimers || !claimer_next(queue, &sharing->next, &claimer)) {
             sharing->all = true;
-        else if (claimer_leaves(queue->apply, &claimer))
+        } else if (claimer_leaves(queue->apply, &claimer)) {
             sharing->leaving++;
-        else
+        } else {
             add_share(sharing, &claimer, false);
+            return true;
+        }
     }
-    if (!sharing->claimer || sharing->share_count == SHARED_AMONG) return;
+    if (!sharing->claimer) return false;
     add_share(sharing, sharing->claimer, true);
     sharing->claimer = NULL;
+    return true;
 }
 
 static bool has_room(const struct share *share)
@@ -109,16 +113,25 @@ static uint64_t in_flight(const struct share *share)
     return share->worker ? share->worker->row.claimed : share->count;
 }
 
-/* Whose it is; NULL: all are full. One that has no room for this task gets none after it either. */
-static struct share *choose(struct sharing *sharing, const struct offer *offer)
+static struct share *first_among_gathered(struct sharing *sharing, const struct offer *offer)
 {
-    struct share *chosen = NULL;
+    struct share *first = NULL;
     for (size_t i = 0; i < sharing->share_count; i++) {
         struct share *share = &sharing->shares[i];
         if (share->count && share->bytes + offer->bytes > QUEUE_ANSWER_BYTES_MAX) share->full = true;
-        if (has_room(share) && (!chosen || in_flight(share) < in_flight(chosen))) chosen = share;
+        if (has_room(share) && (!first || in_flight(share) < in_flight(first))) first = share;
     }
-    return chosen;
+    return first;
+}
+
+/* Whose it is; NULL: all are full. One that has no room for this task gets none after it either. Who has
+ * nothing in flight is before all that arrived later, so these need not be read. */
+static struct share *choose(struct sharing *sharing, const struct offer *offer)
+{
+    for (;;) {
+        struct share *first = first_among_gathered(sharing, offer);
+        if ((first && !in_flight(first)) || !gather_one(sharing)) return first;
+    }
 }
 
 /* --- what --- */
@@ -267,17 +280,18 @@ static bool starts_too_many(const struct sharing *sharing, const struct share *s
            sharing->queue->apply->lease_count >= LEASES_MAX;
 }
 
-/* Among those gathered. *full: all of them are. */
+/* Among at most SHARED_AMONG. *full: all of them are. */
 static enum share_end share_round(struct sharing *sharing, bool *full)
 {
     struct queue *queue = sharing->queue;
     struct offer offer;
     uint64_t at_ms;
     size_t passed;
-    for (;;) {
-        *full = !anybody_has_room(sharing);
-        if (*full) return SHARE_DONE;
+    sharing->share_count = sharing->worker_count = 0;
+    for (*full = false;;) {
         if (!may_hand_out(queue, &at_ms)) return at_ms ? SHARE_RATE : SHARE_DONE;
+        *full = !anybody_has_room(sharing) && !gather_one(sharing);
+        if (*full) return SHARE_DONE;
         if (!next_offer(queue, &offer, &passed)) return passed ? SHARE_LATER : SHARE_DONE;
         if (has_done_enough(sharing)) return SHARE_LATER;
         struct share *share = choose(sharing, &offer);
@@ -317,7 +331,6 @@ enum share_end queue_share(struct queue *queue, const struct claimer *claimer, b
     sharing.leaving = sharing.tasks = sharing.bytes = 0;
     sharing.all = sharing.served = false;
     do {
-        gather(&sharing);
         end = share_round(&sharing, &full);
         answer(&sharing);
     } while (full && !sharing.all && sharing.leaving < LEAVING_MAX);

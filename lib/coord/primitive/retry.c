@@ -255,8 +255,8 @@ void guarded_apply(struct apply *apply, const void *arguments)
 {
     const struct guarded_args *args = arguments;
     const struct operation_item *item = args->operation.items;
-    bool senseless =
-        args->operation.count != 1 || item->operation->kind != OPERATION_COMMAND || !item->operation->path;
+    bool senseless = args->operation.count != 1 || item->operation->kind != OPERATION_COMMAND ||
+                     !operation_in_txn(item->operation);
     if (senseless) {
         apply_answer(apply, OUTCOME_SENSELESS, NULL, NULL);
         return;
