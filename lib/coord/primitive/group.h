@@ -101,7 +101,6 @@ struct group_row {
     /* guard */
     uint64_t guarded_ms;               /* since; 0: not */
     uint64_t window_ms, window_failed; /* failures in the window that began then */
-    uint64_t paced_ms, paced_failed;   /* after the guard: failures in the present 10 s */
     uint64_t guarded_total_ms;
     uint64_t guarded; /* members whose lease is over and that the guard keeps suspect */
     uint64_t broadcasts, shards_moving;
@@ -225,6 +224,7 @@ void member_store(struct group *group, struct member *member, enum group_event e
 /* Of a member, or of the group itself (member NULL). */
 void group_tell(struct group *group, const struct member *member, enum group_event event);
 extern const struct event_kind group_events[GROUP_EVENTS];
+extern const struct record group_shard_event_record, group_broadcast_event_record; /* of their files */
 
 /* group_detect.c: commands that the leader proposes, each with its term (ignored when the entry's differs)
  * and items that are ignored when the member's token or state is another by now. */
@@ -264,7 +264,89 @@ void member_due(struct apply *apply, struct slice name, struct slice id,
 void group_due(struct apply *apply, uint64_t at_ms, struct slice what); /* hooks, group.c */
 void group_pulse(struct apply *apply, struct slice what);
 
-/* --- the rest: see the files --- */
+/* --- the operations: arguments, results and apply functions, for the table in group.c --- */
+
+struct group_name_args {
+    struct slice group;
+};
+struct group_member_args {
+    struct slice group, id;
+};
+extern const struct record group_name_record, group_member_record;
+/* The facts of refusals: {group, id, state, token, since, members}. */
+extern const struct record group_refused_record;
+void group_refuse(struct group *group, const struct member *member, enum outcome outcome,
+                  struct slice detail);
+/* The member whose present token it is; false: the request is answered (unknown, fenced, gone). */
+bool group_member_holds(struct group *group, struct slice id, uint64_t token, struct member *member);
+
+/* group_join.c */
+extern const struct record group_join_record, group_joined_record, group_leave_record, group_drain_record,
+    group_fail_record;
+void group_join(struct apply *apply, const void *args);
+void group_leave(struct apply *apply, const void *args);
+void group_drain(struct apply *apply, const void *args);
+void group_fail(struct apply *apply, const void *args);
+uint64_t group_heartbeat_ms(const struct member *member); /* how often it should be heard */
+/* group_config.c */
+extern const struct record group_put_record, group_delete_record, group_forced_record;
+void group_put(struct apply *apply, const void *args);
+void group_delete(struct apply *apply, const void *args);
+void group_force(struct apply *apply, const void *args);
+/* group_beat.c */
+extern const struct record group_beat_record, group_beaten_record, group_beats_record,
+    group_beats_result_record;
+void group_beat_renews(struct apply *apply, const void *args);
+void group_beat_renewed(struct apply *apply, const void *args, const struct renewal *renewals, size_t count);
+void group_beats_renew(struct apply *apply, const void *args);
+void group_beats_renewed(struct apply *apply, const void *args, const struct renewal *renewals, size_t count);
+/* group_view.c: the group and its members; group_wait.c; group_history.c */
+extern const struct record group_view_record, group_list_args_record, group_list_record, member_view_record,
+    member_list_args_record, member_list_record, group_wait_args_record, group_wait_record,
+    group_history_args_record, group_history_record;
+const void *group_view_of(struct group *group); /* of group_view_record */
+void group_get(struct apply *apply, const void *args);
+void group_list(struct apply *apply, const void *args);
+void group_get_member(struct apply *apply, const void *args);
+void group_members(struct apply *apply, const void *args);
+void group_wait(struct apply *apply, const void *args);
+void group_watch(struct arena *arena, const void *args, struct watch_request *request); /* of group.wait */
+void group_history(struct apply *apply, const void *args);
+/* group_pick.c, group_owners.c */
+extern const struct record group_pick_record, group_picked_record, group_owners_args_record,
+    group_owners_record;
+void group_pick(struct apply *apply, const void *args);
+void group_owners(struct apply *apply, const void *args);
+/* Weighted rendezvous hashing (Schindelhauer, Schomaker 2005): the member with the highest score of a key
+ * owns it. In integers, so that every replica and every client comes to the same. */
+uint64_t group_score(struct slice key, struct slice member, uint64_t weight);
+/* group_report.c: in the leader's memory */
+extern const struct record group_report_record, group_reported_record;
+void group_report(struct apply *apply, const void *args);
+/* group_shard.c */
+extern const struct record group_shards_args_record, group_shards_record, group_shard_ack_record,
+    group_shard_record;
+void group_shards(struct apply *apply, const void *args);
+void group_shard_ack(struct apply *apply, const void *args);
+void group_shards_due(struct apply *apply, struct slice name); /* GROUP_WORK_SHARDS */
+void group_shards_forget(struct group *group); /* the group has none any more, or is deleted */
+/* group_broadcast.c */
+extern const struct record group_broadcast_record, group_broadcast_view_record, group_broadcast_get_record,
+    group_broadcast_ack_record, group_broadcasts_args_record, group_broadcasts_record;
+void group_broadcast(struct apply *apply, const void *args);
+void group_broadcast_get(struct apply *apply, const void *args);
+void group_broadcast_watch(struct arena *arena, const void *args, struct watch_request *request);
+void group_broadcast_ack(struct apply *apply, const void *args);
+void group_broadcasts(struct apply *apply, const void *args);
+void group_broadcast_due(struct apply *apply, struct slice group,
+                         struct slice rest); /* GROUP_WORK_BROADCAST */
+void group_broadcasts_forget(struct group *group);
+uint64_t group_broadcasts_open(struct group *group,
+                               struct slice id); /* that the member has not acknowledged */
+/* group_check.c */
+void group_check(struct rows *rows, struct arena *arena);
+
+/* --- what follows from transitions --- */
 void group_leader_look(struct group *group); /* after any transition, when config.leader */
 void group_shards_look(struct group *group); /* after any transition, when config.shards */
 void group_shards_let_go(struct group *group, const struct member *member); /* it has failed or left */

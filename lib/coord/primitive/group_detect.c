@@ -82,7 +82,6 @@ static uint64_t fail_guarded(struct group *group, uint64_t max, enum member_reas
     uint64_t failed = 0;
     while (failed < max && group->row.guarded && member_next(group, MEMBER_SUSPECT, &from, &member)) {
         if (!member.guarded) continue;
-        group->row.guarded--;
         member_enter(group, &member, MEMBER_FAILED, reason);
         failed++;
     }
@@ -131,13 +130,10 @@ void group_lease_ended(struct apply *apply, uint64_t lease, struct slice what, e
     if (reason != END_EXPIRED) {
         member_enter(&group, &member, MEMBER_LEFT, MEMBER_REMOVED);
     } else if (is_guarded(&group, &member)) {
-        member.guarded = true;
+        if (member.state == MEMBER_ALIVE) member_enter(&group, &member, MEMBER_SUSPECT, MEMBER_SILENT);
+        member.guarded = group.changed = true;
         group.row.guarded++;
-        if (member.state == MEMBER_ALIVE)
-            member_enter(&group, &member, MEMBER_SUSPECT, MEMBER_SILENT);
-        else
-            member_put(&group, &member);
-        group.changed = true;
+        member_put(&group, &member);
     } else {
         member_enter(&group, &member, MEMBER_FAILED, MEMBER_EXPIRED);
     }

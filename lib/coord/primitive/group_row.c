@@ -25,8 +25,6 @@ static const struct field group_fields[] = {
     {.number = 11, .type = FIELD_UINT, ROW(guarded_ms)},
     {.number = 12, .type = FIELD_UINT, ROW(window_ms)},
     {.number = 13, .type = FIELD_UINT, ROW(window_failed)},
-    {.number = 14, .type = FIELD_UINT, ROW(paced_ms)},
-    {.number = 15, .type = FIELD_UINT, ROW(paced_failed)},
     {.number = 16, .type = FIELD_UINT, ROW(guarded_total_ms)},
     {.number = 17, .type = FIELD_UINT, ROW(broadcasts)},
     {.number = 18, .type = FIELD_UINT, ROW(shards_moving)},

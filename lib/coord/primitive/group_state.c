@@ -107,8 +107,10 @@ static struct slice lease_what(struct group *group, const struct member *member)
     return object_what(group->apply, group->name, 'm', member->id);
 }
 
-static void depart(struct group *group, const struct member *member)
+static void depart(struct group *group, struct member *member)
 {
+    group->row.guarded -= member->guarded;
+    member->guarded = false;
     struct key key = member_state_key(group->name, member);
     CHECK(rows_delete(group->apply->rows, key_slice(&key)) && group->row.counts[member->state]);
     group->row.counts[member->state]--;
@@ -170,7 +172,7 @@ void member_begin(struct group *group, struct member *member, enum member_reason
     if (failed) put_on_probation(group, member);
     member->token = apply->index;
     member->joined_ms = apply->time_ms;
-    member->guarded = member->draining = false;
+    member->draining = false;
     member->health = HEALTH_PASS;
     member->ejected_ms = 0;
     member->lease = lease_start(apply, LEASE_MEMBER, member->ttl_ms, member->id, slice_of(NULL, 0));
@@ -200,7 +202,7 @@ void member_enter(struct group *group, struct member *member, enum member_state 
     remember(group, member, state, reason);
     depart(group, member);
     if (!is_up(state)) {
-        member->guarded = member->draining = false;
+        member->draining = false;
         let_lease_go(group, member, state == MEMBER_LEFT ? END_RELEASED : END_EXPIRED);
     }
     arrive(group, member, state, event_of(state));
