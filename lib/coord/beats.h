@@ -1,10 +1,10 @@
-/* The leader's memory of heartbeats: who was heard when, and what members say of their load and health. None of
- * it is in a row or an entry. Like lease_clock it reads no clock (times are milliseconds of the leader's
+/* The leader's memory of heartbeats: who was heard when, and what members say of their load and health. None
+ * of it is in a row or an entry. Like lease_clock it reads no clock (times are milliseconds of the leader's
  * CLOCK_BOOTTIME, given by the caller), and out of office it is empty.
  *
- * It holds the members that are alive or suspect as the rows say ("rosters", one a group), follows them through
- * the events of applied entries, and says which transitions the leader is to propose (group.observe). Whether a
- * member fails is none of its business: that is the end of its lease (lease_clock). */
+ * It holds the members that are alive or suspect as the rows say ("rosters", one a group), follows them
+ * through the events of applied entries, and says which transitions the leader is to propose (group.observe).
+ * Whether a member fails is none of its business: that is the end of its lease (lease_clock). */
 #ifndef COORDD_COORD_BEATS_H
 #define COORDD_COORD_BEATS_H
 
@@ -15,8 +15,8 @@ struct beats;
 struct beats *beats_new(void);
 void beats_free(struct beats *beats);
 
-/* The members are loaded by beats_load, some at a time: a new leader does not wait for all of them. Each counts
- * as heard when it is loaded, and nothing that was heard or said in an office before is known. */
+/* The members are loaded by beats_load, some at a time: a new leader does not wait for all of them. Each
+ * counts as heard when it is loaded, and nothing that was heard or said in an office before is known. */
 void beats_take_office(struct beats *beats);
 /* Loads up to `max` members more. True when all are. */
 bool beats_load(struct beats *beats, struct rows *rows, struct arena *arena, uint64_t now_ms, size_t max);
@@ -74,7 +74,8 @@ struct roster {
 
 /* NULL: nobody of that group is alive or suspect. */
 const struct roster *beats_roster(const struct beats *beats, struct slice group);
-const struct seat *beats_seat(const struct beats *beats, struct slice group, struct slice id); /* NULL: none */
+const struct seat *beats_seat(const struct beats *beats, struct slice group,
+                              struct slice id); /* NULL: none */
 /* The next number of the group's turn, from 0, for round robins. */
 uint64_t beats_next_turn(struct beats *beats, struct slice group);
 
@@ -83,8 +84,8 @@ uint64_t beats_next_turn(struct beats *beats, struct slice group);
 /* `reporter` has called the member that often. A member is bad, and its ejection is proposed, when within
  * 10 s there were eject_requests, eject_percent of them failed, and eject_reporters different ones each saw
  * that share fail. False: there is no such member. */
-bool beats_report(struct beats *beats, struct slice group, struct slice id, struct slice reporter, uint64_t ok,
-                  uint64_t failed, uint64_t now_ms);
+bool beats_report(struct beats *beats, struct slice group, struct slice id, struct slice reporter,
+                  uint64_t ok, uint64_t failed, uint64_t now_ms);
 
 /* When the present turn began, on the leader's clock: for beats_report. */
 uint64_t beats_now_ms(const struct beats *beats);

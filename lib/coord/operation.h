@@ -27,6 +27,8 @@ enum operation_flag {
     OPERATION_RAW = 4, /* the body of the request is its argument "value" as it is; a success is answered with
                           its result's "value", unless JSON is asked for */
     OPERATION_TXN = 8, /* has no path of its own, but may stand in a transaction */
+    OPERATION_AT_LEADER = 16, /* QUERY: the leader answers it, whose memory of heartbeats it is about; stale:
+                                 any node, without that memory */
 };
 
 struct apply;
@@ -38,6 +40,7 @@ struct watch_request;
 struct renewal {
     uint64_t lease;
     bool renewed;
+    struct slice note; /* a member's heartbeat: an encoded struct beat_note (coord/beats.h); else empty */
 };
 
 struct operation {
@@ -159,7 +162,8 @@ uint64_t operation_wait_ms(const struct operation *operation, const void *args);
 /* May clients have it done within a transaction? */
 static inline bool operation_in_txn(const struct operation *operation)
 {
-    bool kind = operation->kind == OPERATION_COMMAND || operation->kind == OPERATION_QUERY;
+    bool kind = operation->kind == OPERATION_COMMAND ||
+                (operation->kind == OPERATION_QUERY && !(operation->flags & OPERATION_AT_LEADER));
     return kind && (operation->path || (operation->flags & OPERATION_TXN));
 }
 

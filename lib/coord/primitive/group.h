@@ -177,6 +177,8 @@ struct key group_key_of(enum key_kind kind, struct slice group); /* kind group 0
  */
 struct key member_first(struct slice group, uint64_t state, struct slice cursor);
 bool member_next(struct group *group, uint64_t state, struct key *from, struct member *member);
+/* Members of all groups, in the order of groups and ids; `from`: key_of(KEY_MEMBER) at first. */
+bool member_next_of_all(struct apply *apply, struct key *from, struct slice *group, struct member *member);
 struct key member_state_key(struct slice group, const struct member *member);
 struct slice member_path(struct apply *apply, struct slice group,
                          struct slice id); /* "/groups/web/members/n1" */
@@ -247,6 +249,25 @@ struct slice group_what_path(struct apply *apply, struct slice what);
 void group_guard_look(struct group *group); /* after any transition: is it over? */
 void group_guard_due(struct apply *apply, struct slice name);
 uint64_t group_force_guarded(struct group *group); /* fails those that the guard keeps; how many */
+
+/* group_beat.c: heartbeats (RENEWAL), reports of calls (QUERY, OPERATION_AT_LEADER) */
+struct group_heartbeat_args { /* alone, and in a batch */
+    struct slice group, id, metrics;
+    uint64_t token, load, inflight, capacity, health;
+};
+struct group_heartbeats_args {
+    struct list members; /* struct group_heartbeat_args, at most 10,000 */
+};
+extern const struct record group_heartbeat_record, group_heartbeat_result_record;
+extern const struct record group_heartbeats_record, group_heartbeats_result_record;
+extern const struct record group_report_record, group_report_result_record;
+void group_heartbeat_renews(struct apply *apply, const void *args);
+void group_heartbeat_renewed(struct apply *apply, const void *args, const struct renewal *renewals,
+                             size_t count);
+void group_heartbeats_renews(struct apply *apply, const void *args);
+void group_heartbeats_renewed(struct apply *apply, const void *args, const struct renewal *renewals,
+                              size_t count);
+void group_report(struct apply *apply, const void *args);
 
 /* --- timers and pulses --- */
 enum group_work {

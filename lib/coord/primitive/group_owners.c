@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "coord/beats.h"
 
-enum { OWNERS_MAX = 100, FRACTION_BITS = 32 };
+enum { OWNERS_MAX = 100, FRACTION_BITS = 24 };
 
 /* FNV-1a over the member, a zero byte and the key, then the finalizer of splitmix64. */
 static uint64_t draw(struct slice key, struct slice member)
@@ -24,16 +24,13 @@ static uint64_t draw(struct slice key, struct slice member)
 /* -log2(x / 2^64) in units of 2^-FRACTION_BITS, for x > 0. */
 static uint64_t minus_log2(uint64_t x)
 {
-    unsigned whole = (unsigned)__builtin_clzll(x);
-    uint64_t log = (uint64_t)(63 - whole) << FRACTION_BITS, mantissa = x << whole; /* 1.63 */
+    unsigned zeroes = (unsigned)__builtin_clzll(x);
+    uint64_t log = (uint64_t)(63 - zeroes) << FRACTION_BITS, mantissa = x << zeroes >> 32; /* 1.31 bits */
     for (int bit = FRACTION_BITS - 1; bit >= 0; bit--) {
-        unsigned __int128 square = (unsigned __int128)mantissa * mantissa;
-        if (square >> 127) {
-            log |= 1ull << bit;
-            mantissa = (uint64_t)(square >> 64);
-        } else {
-            mantissa = (uint64_t)(square >> 63);
-        }
+        uint64_t square = mantissa * mantissa;
+        bool above_two = square >> 63;
+        if (above_two) log |= 1ull << bit;
+        mantissa = above_two ? square >> 32 : square >> 31;
     }
     return (64ull << FRACTION_BITS) - log;
 }
@@ -42,7 +39,7 @@ uint64_t group_score(struct slice key, struct slice member, uint64_t weight)
 {
     uint64_t drawn = draw(key, member);
     if (!weight) return 0;
-    return (weight << 48) / minus_log2(drawn ? drawn : 1);
+    return (weight << 40) / minus_log2(drawn ? drawn : 1);
 }
 
 /* --- the query --- */

@@ -303,7 +303,7 @@ void group_pick(struct apply *apply, const void *arguments)
         struct field_of among = {0};
         if (roster) among = candidates(apply, roster, args, panic);
         if (among.count)
-            answer(&group, args, among, panic, beats_next_turn(apply->beats, args->group));
+            answer(&group, args, among, panic, beats_next_turn(apply->beats_told, args->group));
         else
             group_refuse(&group, NULL, OUTCOME_NOBODY_ELIGIBLE, slice_of(NULL, 0));
     }

@@ -247,6 +247,19 @@ bool member_next(struct group *group, uint64_t state, struct key *from, struct m
     return true;
 }
 
+bool member_next_of_all(struct apply *apply, struct key *from, struct slice *group, struct member *member)
+{
+    struct slice key, value;
+    if (!rows_seek(apply->rows, key_slice(from), &key, &value) || key.data[0] != KEY_MEMBER) return false;
+    *from = key_after(key);
+    key = slice_skip(arena_copy(apply->arena, key), 1);
+    value = arena_copy(apply->arena, value);
+    *group = slice_of(key.data, strnlen((const char *)key.data, key.size));
+    if (!record_decode(&member_record, member, value, apply->arena))
+        fatal("the state is damaged: a row of a member cannot be read; restore this node from the others");
+    return true;
+}
+
 struct slice member_path(struct apply *apply, struct slice group, struct slice id)
 {
     return arena_printf(apply->arena, "/groups/%.*s/members/%.*s", SLICE_ARGS(group), SLICE_ARGS(id));
