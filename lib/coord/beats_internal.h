@@ -11,7 +11,7 @@
 #include "base/map.h"
 #include "coord/beats.h"
 
-enum { GAPS_KEPT = 32, REPORT_WINDOW_MS = 10000, REPORTERS_KEPT = 64 };
+enum { GAPS_KEPT = 32, REPORT_WINDOW_MS = 10000, REPORTERS_KEPT = 1000 };
 
 struct crew { /* of a group */
     struct roster roster;
@@ -26,7 +26,7 @@ enum wanted { WANTS_HEARD = 1, WANTS_HEALTH = 2, WANTS_EJECTION = 4 };
 struct trial { /* reports in the present window */
     uint64_t began_ms, ok, failed;
     size_t reporter_count;
-    uint64_t reporters[REPORTERS_KEPT]; /* hashes of those that saw it fail */
+    uint64_t *reporters; /* hashes of those that saw it fail */
 };
 
 struct beat {

@@ -250,25 +250,6 @@ void group_guard_look(struct group *group); /* after any transition: is it over?
 void group_guard_due(struct apply *apply, struct slice name);
 uint64_t group_force_guarded(struct group *group); /* fails those that the guard keeps; how many */
 
-/* group_beat.c: heartbeats (RENEWAL), reports of calls (QUERY, OPERATION_AT_LEADER) */
-struct group_heartbeat_args { /* alone, and in a batch */
-    struct slice group, id, metrics;
-    uint64_t token, load, inflight, capacity, health;
-};
-struct group_heartbeats_args {
-    struct list members; /* struct group_heartbeat_args, at most 10,000 */
-};
-extern const struct record group_heartbeat_record, group_heartbeat_result_record;
-extern const struct record group_heartbeats_record, group_heartbeats_result_record;
-extern const struct record group_report_record, group_report_result_record;
-void group_heartbeat_renews(struct apply *apply, const void *args);
-void group_heartbeat_renewed(struct apply *apply, const void *args, const struct renewal *renewals,
-                             size_t count);
-void group_heartbeats_renews(struct apply *apply, const void *args);
-void group_heartbeats_renewed(struct apply *apply, const void *args, const struct renewal *renewals,
-                              size_t count);
-void group_report(struct apply *apply, const void *args);
-
 /* --- timers and pulses --- */
 enum group_work {
     GROUP_WORK_MEMBER = 'm' /* group 0 id */,
