@@ -57,7 +57,8 @@ static void choices(struct json *json, const struct field *field, bool null)
 static void bounds(struct json *json, const struct field *field)
 {
     schema_uint(json, "minimum", field->min);
-    schema_uint(json, "maximum", field->max ? field->max : uint_max);
+    uint64_t max = field->type == FIELD_TIME ? FIELD_TIME_MAX : uint_max;
+    schema_uint(json, "maximum", field->max ? field->max : max);
 }
 
 static void text_schema(struct json *json, const struct field *field, bool null)

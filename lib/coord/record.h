@@ -50,6 +50,7 @@ enum field_type {
 };
 
 #define RECORD_UNKNOWN UINT64_MAX
+#define FIELD_TIME_MAX 253402300799999ull /* the end of the year 9999: RFC 3339 has no later one */
 
 enum field_flag {
     FIELD_REQUIRED = 1, /* must be given */

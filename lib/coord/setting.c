@@ -43,7 +43,7 @@ static bool out_of_range(struct setting *setting, const struct field *field, uin
 
 static bool put_number(struct setting *setting, const struct field *field, uint64_t value)
 {
-    uint64_t max = field->max ? field->max : uint_max;
+    uint64_t max = field->max ? field->max : field->type == FIELD_TIME ? FIELD_TIME_MAX : uint_max;
     if (field->type != FIELD_LEASE && (value < field->min || value > max))
         return out_of_range(setting, field, max);
     memcpy(place_of(setting, field), &value, sizeof value);

@@ -143,15 +143,18 @@ class Api:
     def arguments(self, name):
         """Parameter or member -> schema, without what all requests of a kind may have."""
         method, path, operation = self.paths[name]
-        found = {}
-        for parameter in operation["parameters"]:
-            if "$ref" not in parameter:
-                found[parameter["name"]] = parameter["schema"]
+        found = {each: schema for each, schema in self.parameters(name).items() if "." not in each}
         return found | self.members(name)
 
+    def parameters(self, name):
+        """With the fields of records: claim.max."""
+        return {p["name"]: p["schema"] for p in self.paths[name][2]["parameters"] if "$ref" not in p}
+
     def members(self, name):
+        """Of the object, where an array may stand too."""
         body = self.paths[name][2].get("requestBody", {}).get("content", {}).get("application/json")
-        return resolve(self.document, body["schema"])["properties"] if body else {}
+        schema = resolve(self.document, body["schema"]) if body else {}
+        return schema.get("oneOf", [schema])[0].get("properties", {})
 
     def call(self, client, name, arguments, rng=None, headers=None):
         """With some in the query and the others in the body, where the document allows both. Everything that comes back
@@ -161,7 +164,9 @@ class Api:
         members, query, body = self.members(name), {}, {}
         for key, value in arguments.items():
             text = in_query(value)
-            if places.get(key) == "path":
+            if isinstance(value, dict) and value and (rng or random).random() < 0.5 and all(f"{key}.{part}" in places for part in value):
+                query.update({f"{key}.{part}": in_query(of_part) for part, of_part in value.items()})
+            elif places.get(key) == "path":
                 path = path.replace("{%s}" % key, quote(text if isinstance(text, bytes) else str(text), safe=""))
             elif key not in members or (key in places and text is not None and (rng or random).random() < 0.5):
                 query[key] = text
@@ -222,16 +227,41 @@ def situation(client, name):
     revision = client.request("PUT", f"/v1/kv/{name}", b"value")[2]["revision"]
     guard = client.request("PUT", f"/v1/guards/{name}-guarded/?lock={name}")
     assert guard[0] in (200, 201), guard
+    client.request("POST", f"/v1/queues/{name}/tasks")
+    task = client.request("POST", f"/v1/queues/{name}/claim?lease={lease}")[2]["tasks"][0]
+    schedule = client.request("PUT", f"/v1/schedules/{name}?queue={name}&every=1h")
+    assert schedule[0] == 201, schedule
     return {"lease": lease, "id": lease, "ids": [lease], "name": name, "names": [name + "1", name + "2"], "key": name, "at": revision,
             "prefix": name, "lock": name, "candidate": "me", "value": "x", "to": "nobody", "node": "n1", "until": "revision:1",
-            "token": {"lock": lock, "election": term}}
+            "token": {"lock": lock, "election": term, "queue": task["token"]}, "task": task["id"],
+            "queue": name, "schedule": name, "progress": 1, "every": "1h", "cron": "*/5 * * * *", "time_zone": "Europe/Berlin"}
+
+
+def of_operation(known, operation):
+    """What some operations call by the same name: each has its own."""
+    kind = operation.split(".")[0]
+    known["token"] = known["token"].get(kind, 1)
+    if kind == "queue":
+        known["id"] = known["task"]
+    if operation == "queue.put":
+        known["lease"] = "10s"  # a duration there
+    return known
+
+
+def without_waiting(arguments, wait_ms):
+    for each in [arguments] + [value for value in arguments.values() if isinstance(value, dict)]:
+        if "wait" in each:
+            each["wait"] = wait_ms
 
 
 # What this situation does not give: one node has no members to move about, and nobody waits.
 NEEDS = {"lock.transfer", "election.transfer", "lock.yield", "lock.release_many", "cluster.add", "cluster.promote", "cluster.remove",
          "cluster.transfer"}
 GONE = {"lease.revoke": 1, "lock.release": 2, "lock.break": 2, "election.resign": 2, "election.break": 2, "kv.delete": 2, "kv.delete_prefix": 2,
-        "guard.delete": 2}
+        "guard.delete": 2, "queue.delete": 2, "schedule.delete": 2}
+
+# Texts that have a syntax of their own, or must name something.
+SYNTAX = {"peer", "until", "cursor", "id", "path", "types", "since", "min_revision", "initial", "cron", "time_zone"}
 
 
 @pytest.mark.parametrize("where", ["query", "body"])
@@ -249,9 +279,12 @@ def test_every_operation_succeeds_with_what_the_document_says_it_needs(client, a
             wanted.add("prefix")  # or a range: one of them
         if operation in ("lock.hold", "lock.acquire", "election.campaign"):
             known["name"] += "-new"
+        if operation == "schedule.put":
+            wanted.add("every")  # or cron: one of them
+        known = of_operation(known, operation)
         arguments = {key: known[key] for key in wanted}
-        if "token" in wanted:
-            arguments["token"] = known["token"][operation.split(".")[0]]
+        if operation == "queue.delete":
+            arguments["force"] = True  # it has a claimed task
         status, answer = api.call(client, operation, arguments, rng)
         assert status < 300, (operation, arguments, answer)
 
@@ -259,13 +292,12 @@ def test_every_operation_succeeds_with_what_the_document_says_it_needs(client, a
 def test_every_operation_with_any_arguments(own_node, api, name):
     """Values made from the schemas, some of things that are there. Never a 400, but where a text has a syntax of its own."""
     node = own_node()
-    syntax = {"peer", "until", "cursor", "id", "path", "types", "since", "min_revision", "initial"}
     seen = {}
     with node.client(timeout_s=30) as client:
         for seed in range(25):
             for operation in sorted(api.paths):
                 known = situation(client, f"{name}-{seed}-{operation}")
-                known |= {"wait": 20, "token": known["token"].get(operation.split(".")[0], 1)}
+                known = of_operation(known, operation) | {"wait": 20}
                 if operation.startswith("cluster."):
                     known["name"] = "n9"  # not this node itself
                 maker = Maker(api.document, f"{seed}/{operation}", known)
@@ -273,14 +305,13 @@ def test_every_operation_with_any_arguments(own_node, api, name):
                 wanted = set(described["x-required"]) | set(re.findall(r"{(\w+)}", path))
                 arguments = {key: maker.value(schema, key) for key, schema in api.arguments(operation).items()
                              if key in wanted or maker.random.random() < 0.4}
-                if "wait" in arguments:
-                    arguments["wait"] = 20
+                without_waiting(arguments, 20)
                 if method == "PUT" and operation == "kv.put":
                     arguments.pop("value", None)  # the body is
                 status, answer = api.call(client, operation, arguments, maker.random)
                 assert status < 500 or operation.startswith("cluster."), (operation, arguments, answer)
                 if status == 400:
-                    assert re.split(r"[.\[]", answer.get("field", ""))[-1] in syntax, (operation, arguments, answer)
+                    assert re.split(r"[.\[]", answer.get("field", ""))[-1] in SYNTAX, (operation, arguments, answer)
                 seen.setdefault(operation, set()).add(status)
     assert set(seen) == set(api.paths)
     assert all(min(statuses) < 500 for statuses in seen.values()), seen
@@ -312,7 +343,7 @@ def test_every_operation_refuses_what_the_document_forbids(client, api, name):
     """Each member of each body, with each wrong value: 400 that names it."""
     tried = 0
     for operation, (method, path, _) in sorted(api.paths.items()):
-        for place, members in (("body", api.members(operation)), ("query", api.arguments(operation))):
+        for place, members in (("body", api.members(operation)), ("query", api.arguments(operation) | api.parameters(operation))):
             for member, schema in members.items():
                 schema = resolve(api.document, schema)
                 kinds = {choice.get("type") for choice in schema.get("oneOf", [schema])}
@@ -330,7 +361,8 @@ def test_every_operation_refuses_what_the_document_forbids(client, api, name):
                         target += f"?{member}={quote(str(value))}"
                     status, _, answer = client.request(method, target, body)
                     assert status == 400 and answer["code"] == "bad_field", (operation, place, member, value, answer)
-                    assert re.split(r"[.\[]", answer["field"])[0] == member, (operation, member, value, answer)
+                    named = answer["field"] if "." in member else re.split(r"[.\[]", answer["field"])[0]
+                    assert named == member, (operation, member, value, answer)
                     tried += 1
         status, _, answer = client.request(method, re.sub(r"{\w+}", "L1", path) + "?no_such=1")
         assert (status, answer["field"]) == (400, "no_such"), operation
@@ -341,7 +373,7 @@ def test_every_operation_says_what_is_missing(client, api, name):
     for operation, (method, path, described) in sorted(api.paths.items()):
         for missing in described["x-required"]:
             known = {"token": 1, "ids": "L1", "names": "a", "lease": "L1", "candidate": "x", "value": "x", "to": "x", "node": "n1", "name": "n9",
-                     "id": "00000000000000aa", "peer": "127.0.0.1:1", "lock": "a", "until": "revision:1"}
+                     "id": "00000000000000aa", "peer": "127.0.0.1:1", "lock": "a", "until": "revision:1", "progress": 1, "queue": "a"}
             query = {key: known[key] for key in described["x-required"] if key != missing}
             status, _, answer = client.request(method, re.sub(r"{\w+}", "L1", path) + ("?" + urlencode(query) if query else ""))
             assert (status, answer["code"], answer["field"]) == (400, "bad_field", missing), (operation, answer)
@@ -358,11 +390,10 @@ def test_every_operation_of_transactions(client, api, document, name):
         for choice in choices:
             operation = choice["properties"]["op"]["const"]
             known = situation(client, f"{name}-{seed}-{operation}")
-            known |= {"wait": 0, "token": known["token"].get(operation.split(".")[0], 1), "if": [], "then": [], "else": []}
+            known = of_operation(known, operation) | {"wait": 0, "if": [], "then": [], "else": []}
             maker = Maker(document, f"{seed}/{operation}", known)
             item = maker.object(choice)
-            if "wait" in item:
-                item["wait"] = 0
+            without_waiting(item, 0)
             client.send("POST", "/v1/txn", {"then": [item]})
             status, answer = api.reply(client, "txn")
             if status == 200:
@@ -371,7 +402,7 @@ def test_every_operation_of_transactions(client, api, document, name):
             elif status == 409:
                 (result,) = answer["refused"]
             else:
-                assert status == 422 or "until" in answer["field"] or "cursor" in answer["field"] or "id" in answer["field"], (item, answer)
+                assert status == 422 or re.split(r"[.\[]", answer["field"])[-1] in SYNTAX, (item, answer)
                 continue
             assert result["op"] == operation and 200 <= result["status"] < 500, result
             if result["status"] < 300 and result["result"] is not None and operation in api.paths:

@@ -204,6 +204,7 @@ static void told_of_made(const struct apply *apply, struct slice queue, const st
         return;
     }
     mark(MARK_TASK_DEDUPLICATED);
+    task->asked_index = apply->index;
     if (!slice_is(view_text(asks, asked, "key"), task->key))
         sim_fail("task %llu has not that key", (number)id);
     if (!model_live(task) && task->changed_index < apply->index)

@@ -28,7 +28,7 @@ struct model_task {
     bool shown;                      /* its settings are known */
     uint64_t not_before_ms, deadline_ms, timeout_ms, expires_ms;
     uint64_t after[MODEL_AFTER], after_count, on_dep_fail;
-    uint64_t max_attempts, max_losses; /* in the end */
+    uint64_t max_attempts;
     uint64_t token, lease, claimed_ms; /* of the present claim, or the last */
     uint64_t claims, releases;         /* since it was made or redriven */
     uint64_t cancel_ms;                /* taken away then; 0: not */

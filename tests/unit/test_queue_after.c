@@ -271,11 +271,20 @@ static void dependencies_go_across_queues(void **state)
 
 enum { CHILDREN = 600 };
 
+static void enqueue_many(struct coord_world *world, const char *item)
+{
+    static char items[1 << 14];
+    size_t size = 0;
+    for (int i = 0; i < CHILDREN; i++)
+        size += (size_t)snprintf(items + size, sizeof items - size, "%s%s", i ? "," : "", item);
+    assert_int_equal(DO("queue.enqueue_many", "{" Q ",'tasks':[%s]}", items), OUTCOME_CREATED);
+}
+
 static void an_entry_tells_a_bounded_number(void **state)
 {
     struct coord_world *world = *state;
     enqueue(world, "");
-    for (int i = 0; i < CHILDREN; i++) enqueue(world, ",'after':['1']");
+    enqueue_many(world, "{'after':['1']}");
     assert_int_equal(task_of(world, 1).dependants, CHILDREN);
     take(world, 1);
     complete(world, 1, "1");
@@ -301,7 +310,7 @@ static void a_task_that_needed_many_lets_them_go_by_and_by(void **state)
 {
     struct coord_world *world = *state;
     DO("queue.put", "{" Q ",'retain_cancelled':0,'retain_max':1}");
-    for (int i = 0; i < CHILDREN; i++) enqueue(world, "");
+    enqueue_many(world, "{}");
     enqueue_after_all(world, CHILDREN, "");
     assert_int_equal(edges(world), CHILDREN);
     cancel(world, CHILDREN + 1);
@@ -323,7 +332,7 @@ static void a_task_that_needed_many_lets_them_go_by_and_by(void **state)
 static void one_that_is_let_go_of_is_not_redriven_meanwhile(void **state)
 {
     struct coord_world *world = *state;
-    for (int i = 0; i < CHILDREN; i++) enqueue(world, "");
+    enqueue_many(world, "{}");
     enqueue_after_all(world, CHILDREN, ",'deadline':'1s'");
     world->time_ms += 1000;
     DO("due", "{}");

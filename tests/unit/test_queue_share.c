@@ -259,6 +259,40 @@ static void workers_are_forgotten(void **state)
     coord_check(world->rows, &world->arena);
 }
 
+/* All that hangs on a lease is lost in one entry: there is a bound. */
+static void a_lease_that_is_full(void **state)
+{
+    struct coord_world *world = *state;
+    uint64_t lease = new_lease(world), token = 0;
+    char text[256];
+    for (int i = 0; i < 5; i++) enqueue_many(world, 1000);
+    snprintf(text, sizeof text, "{\"queue\":\"q\",\"max\":250,\"lease\":\"L%llx\"}",
+             (unsigned long long)lease);
+    for (int i = 0; i < 17; i++) {
+        do_unchecked(world, "queue.claim", text);
+        assert_int_equal(world->outcome, OUTCOME_OK);
+        token = world->index;
+    }
+    assert_int_equal(queue_now_is(world).counts[TASK_CLAIMED], QUEUE_LEASE_TASKS_MAX);
+    do_unchecked(world, "queue.claim", text);
+    assert_int_equal(world->outcome, OUTCOME_LEASE_FULL);
+    do_unchecked(world, "queue.claim", "{\"queue\":\"q\",\"max\":2}"); /* on its own it goes on */
+    assert_int_equal(queue_now_is(world).counts[TASK_CLAIMED], QUEUE_LEASE_TASKS_MAX + 2);
+    static const char *next = "{\"queue\":\"q\",\"done\":[{\"id\":\"%d\",\"token\":%llu}],"
+                              "\"claim\":{\"max\":9,\"wait\":1000,\"lease\":\"L%llx\"}}";
+    for (int i = 0; i < 2; i++) { /* the first finishes nothing, and is answered at once */
+        snprintf(text, sizeof text, next, QUEUE_LEASE_TASKS_MAX, (unsigned long long)(i ? token : 1),
+                 (unsigned long long)lease);
+        do_unchecked(world, "queue.next", text);
+        assert_int_equal(world->outcome, OUTCOME_OK);
+        assert_int_equal(task_now(world, QUEUE_LEASE_TASKS_MAX + 3).state, i ? TASK_CLAIMED : TASK_READY);
+        assert_int_equal(queue_now_is(world).claimers, 0);
+    }
+    assert_int_equal(queue_now_is(world).counts[TASK_CLAIMED], QUEUE_LEASE_TASKS_MAX + 2);
+    end_lease(world, lease);
+    assert_int_equal(queue_now_is(world).lost, QUEUE_LEASE_TASKS_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +310,7 @@ int main(void)
         CLAIM_TEST(too_many_wait),
         CLAIM_TEST(more_about_to_leave_than_are_looked_at),
         CLAIM_TEST(workers_are_forgotten),
+        CLAIM_TEST(a_lease_that_is_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

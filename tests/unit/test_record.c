@@ -207,6 +207,7 @@ static void refusals_name_the_field(void **state)
     refused("count", "9007199254740992", "count must be an integer below 2^53");
     refused("count", "", "count must be an integer below 2^53");
     refused("ttl", "499ms", "ttl must be from 500 ms to 60000 ms");
+    refused("at", "253402300800000", "at must be from 0 to 253402300799999"); /* the year 10000 */
     refused("ttl", "2 s", "ttl must be a duration: 30s, 1500ms, 2m, 1h, or an integer of milliseconds");
     refused("lease", "l1", "lease must be a lease's id, such as L32c00");
     refused("mode", "sharedx", "mode must be one of: exclusive, shared");

@@ -300,13 +300,37 @@ static bool await(struct queue *queue, const struct claimer *claimer, uint64_t w
     return false;
 }
 
+static void count_task(struct apply *apply, uint8_t primitive, struct slice what, void *context)
+{
+    uint64_t *count = context;
+    (void)apply;
+    *count += primitive == QUEUE_CODE && what.size == sizeof(uint64_t);
+}
+
+/* How many more tasks may hang on the lease: its end is one entry. They are counted only where there may be
+ * so many. */
+static uint64_t room_on(struct queue *queue, uint64_t lease)
+{
+    uint64_t count = 0;
+    if (!lease || queue->row.counts[TASK_CLAIMED] < QUEUE_LEASE_TASKS_MAX - QUEUE_CLAIM_MAX)
+        return QUEUE_CLAIM_MAX;
+    lease_each_attachment(queue->apply, lease, QUEUE_LEASE_TASKS_MAX, count_task, &count);
+    return QUEUE_LEASE_TASKS_MAX - count;
+}
+
 void queue_take(struct queue *queue, const struct claim_ask *ask, const struct list *finished)
 {
     struct apply *apply = queue->apply;
     struct claimer claimer = claimer_of(apply, ask, finished);
+    uint64_t room = room_on(queue, ask->lease);
     bool served;
+    if (!room && !finished) {
+        apply_answer(apply, OUTCOME_LEASE_FULL, NULL, NULL);
+        return;
+    }
+    if (room < claimer.max) claimer.max = room;
     enum share_end end = queue_share(queue, &claimer, &served);
-    bool waits = !served && await(queue, &claimer, ask->wait_ms);
+    bool waits = !served && await(queue, &claimer, room ? ask->wait_ms : 0);
     if (claimer.next && claimer.lease && !waits)
         lease_detach(apply, claimer.lease, QUEUE_CODE, claimer_what(apply, queue->name, claimer.arrived));
     queue_share_later(queue, end);

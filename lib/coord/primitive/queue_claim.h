@@ -5,8 +5,10 @@
 
 #include "coord/primitive/queue.h"
 
-/* A worker's name stands in a key behind an index and a queue's name. */
-enum { QUEUE_WORKER_MAX = 240 };
+enum {
+    QUEUE_WORKER_MAX = 240,      /* a worker's name stands in a key behind an index and a queue's name */
+    QUEUE_LEASE_TASKS_MAX = 4096 /* tasks of a queue on one lease */
+};
 
 /* An answer to a claim, or to queue.next. */
 struct claimed {

@@ -187,6 +187,15 @@ static void rank_all_again(struct queue *queue)
     while (task_scan_next(&scan, &task)) rank_again(queue, &task);
 }
 
+/* The time that was waited for under the old rate. */
+static void forget_rate_timer(struct queue *queue)
+{
+    struct apply *apply = queue->apply;
+    if (!queue->row.rate_due_ms) return;
+    due_clear(apply, queue->row.rate_due_ms, QUEUE_CODE, queue_work_what(apply, WORK_RATE, queue->name));
+    queue->row.rate_due_ms = 0;
+}
+
 static void set(struct queue *queue, const struct queue_config *wanted)
 {
     struct queue_config *config = arena_alloc(queue->apply->arena, sizeof *config);
@@ -196,6 +205,7 @@ static void set(struct queue *queue, const struct queue_config *wanted)
     queue->row.config = config;
     queue->changed = true;
     queue_tell(queue, QUEUE_SET);
+    forget_rate_timer(queue);
     if (ages) rank_all_again(queue);
     queue_look_at_lanes(queue, (struct slice){0});
     queue_hand_out(queue);

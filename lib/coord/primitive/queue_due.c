@@ -159,6 +159,7 @@ static void hand_out(struct apply *apply, struct slice name, bool pulse)
 {
     struct queue queue;
     queue_load(&queue, apply, name);
+    if (!queue.exists) return; /* removed while the pulse was wanted */
     if (pulse)
         queue.row.pulse = false;
     else

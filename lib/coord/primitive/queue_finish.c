@@ -209,8 +209,8 @@ void task_ask_to_cancel(struct queue *queue, struct task *task, struct slice rea
         return;
     }
     if (reason.size) task->cancel_reason = reason;
+    if (!task->cancel_ms) task->cancel_asked_ms = queue->apply->time_ms;
     task->cancel_ms = queue->apply->time_ms + grace_ms;
-    if (!task->cancel_asked_ms) task->cancel_asked_ms = queue->apply->time_ms;
     task_store(queue, task);
     task_tell(queue, task, QUEUE_TASK_CANCEL_REQUESTED);
 }

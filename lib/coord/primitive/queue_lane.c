@@ -28,19 +28,33 @@ static uint64_t interval_us(uint64_t rate, const struct queue_config *config)
     return config->rate_per_ms * 1000 / rate;
 }
 
+static uint64_t slack_us(uint64_t rate, const struct queue_config *config)
+{
+    return (config->rate_burst - 1) * interval_us(rate, config);
+}
+
+/* What was charged under an earlier, lower rate counts no more than it could have under this one. */
+static uint64_t charged_us(uint64_t rate, const struct queue_config *config, uint64_t rate_us,
+                           uint64_t now_ms)
+{
+    uint64_t most_us = now_ms * 1000 + slack_us(rate, config) + interval_us(rate, config);
+    return rate_us < most_us ? rate_us : most_us;
+}
+
 bool rate_allows(uint64_t rate, const struct queue_config *config, uint64_t rate_us, uint64_t now_ms,
                  uint64_t *at_ms)
 {
     if (!rate) return true;
-    uint64_t slack_us = (config->rate_burst - 1) * interval_us(rate, config);
-    if (rate_us <= now_ms * 1000 + slack_us) return true;
-    *at_ms = (rate_us - slack_us + 999) / 1000;
+    rate_us = charged_us(rate, config, rate_us, now_ms);
+    if (rate_us <= now_ms * 1000 + slack_us(rate, config)) return true;
+    *at_ms = (rate_us - slack_us(rate, config) + 999) / 1000;
     return false;
 }
 
 uint64_t rate_taken(uint64_t rate, const struct queue_config *config, uint64_t rate_us, uint64_t now_ms)
 {
     if (!rate) return rate_us;
+    rate_us = charged_us(rate, config, rate_us, now_ms);
     return (rate_us > now_ms * 1000 ? rate_us : now_ms * 1000) + interval_us(rate, config);
 }
 

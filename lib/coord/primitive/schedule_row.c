@@ -3,8 +3,6 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 
-static const uint64_t time_max = ((uint64_t)1 << 53) - 1;
-
 const char *const overlap_choices[] = {"allow", "skip", "queue_one", "cancel_running", NULL};
 const char *const misfire_choices[] = {"skip", "once", "all", NULL};
 const char *const run_outcome_choices[] = {
@@ -114,7 +112,7 @@ static uint64_t cron_after(const struct schedule_config *config, uint64_t after_
     const char *why;
     CHECK(cron_parse(config->cron, &cron, &why) && zone_of(config->time_zone, &zone));
     int64_t next_s = cron_next(&cron, &zone, (int64_t)(after_ms / 1000));
-    return next_s > 0 && (uint64_t)next_s < time_max / 1000 ? (uint64_t)next_s * 1000 : 0;
+    return next_s > 0 && (uint64_t)next_s < FIELD_TIME_MAX / 1000 ? (uint64_t)next_s * 1000 : 0;
 }
 
 uint64_t schedule_after(const struct schedule *schedule, uint64_t after_ms)
@@ -130,7 +128,7 @@ uint64_t schedule_after(const struct schedule *schedule, uint64_t after_ms)
     } else {
         next_ms = cron_after(config, after_ms);
     }
-    bool over = next_ms > time_max || (config->end_ms && next_ms > config->end_ms);
+    bool over = next_ms > FIELD_TIME_MAX || (config->end_ms && next_ms > config->end_ms);
     return over ? 0 : next_ms;
 }
 

@@ -17,7 +17,7 @@ source tests/bench/nodes.sh
 start_three 7560
 wait_ready 7561 7562 7563
 leader=756$(leader_of 7561)
-say_where
+say_where "$tasks tasks"
 rss() { awk '/VmRSS/ {print $2}' "/proc/$1/status"; }
 disk() { du -sm "$work/c1" | cut -f1; }
 before=$(rss "${three[0]}")
@@ -27,7 +27,7 @@ for ((round = 1; round <= rounds; round++)); do
     for clients in 1 64; do
         for queue in empty full; do
             "$load" "$leader" coordd 1 $clients "$seconds" $queue | awk -v queue=$queue -v clients=$clients '{
-                sub(/:/, "")
+                gsub(/[:,]/, "")
                 for (i = 1; i < NF; i++) if ($(i + 1) == "p50") { p50[$i] = $(i + 2); p99[$i] = $(i + 4) }
                 print clients, queue, $3, p50["claim"], p99["claim"], p50["complete"], p50["claim"] + p50["complete"] }'
         done
