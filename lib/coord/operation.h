@@ -71,6 +71,7 @@ struct operation {
     /* With Accept: text/plain, a success is these fields of the result in one line: "state result"; or a line
      * for each of a list of it: "tasks: id token payload". NULL: by its tokens, see api/reply.h. */
     const char *plain;
+    const char *type; /* RAW, QUERY: content type of the value; NULL: any bytes, application/octet-stream */
     const char *about;
 };
 
@@ -159,6 +160,10 @@ static inline const struct operation *operation_among(const struct primitive *co
 const struct field *operation_wait_field(const struct operation *operation, const struct field **within);
 /* How long a request to that operation would wait; 0: not at all. */
 uint64_t operation_wait_ms(const struct operation *operation, const void *args);
+static inline const char *operation_raw_type(const struct operation *operation)
+{
+    return operation->type ? operation->type : "application/octet-stream";
+}
 /* May clients have it done within a transaction? */
 static inline bool operation_in_txn(const struct operation *operation)
 {

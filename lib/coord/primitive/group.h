@@ -314,6 +314,10 @@ void group_members(struct apply *apply, const void *args);
 void group_wait(struct apply *apply, const void *args);
 void group_watch(struct arena *arena, const void *args, struct watch_request *request); /* of group.wait */
 void group_history(struct apply *apply, const void *args);
+/* group_text.c */
+extern const struct record group_text_record;
+void group_nginx(struct apply *apply, const void *args);
+void group_http_sd(struct apply *apply, const void *args);
 /* group_pick.c, group_owners.c */
 extern const struct record group_pick_record, group_picked_record, group_owners_args_record,
     group_owners_record;
