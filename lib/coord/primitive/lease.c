@@ -209,9 +209,8 @@ bool lease_next(struct rows *rows, struct arena *arena, uint64_t from, struct le
     struct key key = lease_key(from + 1);
     struct slice found, value;
     if (!rows_seek(rows, key_slice(&key), &found, &value) || found.data[0] != KEY_LEASE) return false;
-    uint64_t lease;
-    found = slice_skip(found, 1);
-    CHECK(take_u64be(&found, &lease) && get_row(rows, arena, lease, row));
+    if (!record_decode(&row_record, row, arena_copy(arena, value), arena))
+        fatal("the state is damaged: a row of a lease cannot be read; restore this node from the others");
     return true;
 }
 
