@@ -83,8 +83,8 @@ struct group_config {
     uint64_t rise, fall;                             /* equal healths in a row until it counts: 2, 2 */
     uint64_t panic_percent;                          /* 50 */
     uint64_t eject_percent, eject_requests, eject_reporters, eject_ms, eject_max_ms, eject_max_percent;
-    uint64_t shards, rebalance_ms, move_limit, revoke_ms; /* shards 0: none */
-    bool leader;                                          /* wants one */
+    uint64_t shards, rebalance_ms, move_limit; /* shards 0: none */
+    bool leader;                               /* wants one */
     uint64_t max_members;
 };
 
@@ -103,7 +103,8 @@ struct group_row {
     uint64_t window_ms, window_failed; /* failures in the window that began then */
     uint64_t guarded_total_ms;
     uint64_t guarded; /* members whose lease is over and that the guard keeps suspect */
-    uint64_t broadcasts, shards_moving;
+    uint64_t broadcasts;
+    uint64_t shards, shards_free, shards_moving; /* rows; of them without an owner; to be let go of */
     bool pulse;
     uint64_t guard_due_ms, shards_due_ms; /* timers that are set; 0: none */
 };
@@ -325,6 +326,7 @@ void group_pick(struct apply *apply, const void *args);
 void group_owners(struct apply *apply, const void *args);
 /* Weighted rendezvous hashing (Schindelhauer, Schomaker 2005): the member with the highest score of a key
  * owns it. In integers, so that every replica and every client comes to the same. */
+uint64_t group_draw(struct slice key, struct slice member); /* evenly over 64 bits */
 uint64_t group_score(struct slice key, struct slice member, uint64_t weight);
 /* group_report.c: in the leader's memory */
 extern const struct record group_report_record, group_reported_record;

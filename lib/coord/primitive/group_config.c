@@ -44,10 +44,7 @@ static const char *const detector_choices[] = {"fixed", "phi", NULL};
     X(21, DURATION, rebalance_ms, "rebalance", 0, DAY, 10 * SECOND,                                          \
       "after a change of members, before shards move")                                                       \
     X(22, UINT, move_limit, "move_limit", 1, GROUP_SHARDS_MAX, 64, "shards on the move at once")             \
-    X(23, DURATION, revoke_ms, "revoke", SECOND, DAY, 30 * SECOND,                                           \
-      "an owner that has not let go of a shard so long is told of it; it keeps it until it does, leaves or " \
-      "fails")                                                                                               \
-    X(24, UINT, max_members, "max_members", 1, 1000000, 100000, "more are refused")
+    X(23, UINT, max_members, "max_members", 1, 1000000, 100000, "more are refused")
 
 struct put_args {
     struct slice group;

@@ -10,7 +10,7 @@
 enum { OWNERS_MAX = 100, FRACTION_BITS = 24 };
 
 /* FNV-1a over the member, a zero byte and the key, then the finalizer of splitmix64. */
-static uint64_t draw(struct slice key, struct slice member)
+uint64_t group_draw(struct slice key, struct slice member)
 {
     const struct slice parts[] = {member, slice_of("", 1), key};
     uint64_t hash = 0xcbf29ce484222325u;
@@ -37,7 +37,7 @@ static uint64_t minus_log2(uint64_t x)
 
 uint64_t group_score(struct slice key, struct slice member, uint64_t weight)
 {
-    uint64_t drawn = draw(key, member);
+    uint64_t drawn = group_draw(key, member);
     if (!weight) return 0;
     return (weight << 40) / minus_log2(drawn ? drawn : 1);
 }

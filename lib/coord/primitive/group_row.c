@@ -32,6 +32,8 @@ static const struct field group_fields[] = {
     {.number = 20, .type = FIELD_UINT, ROW(guard_due_ms)},
     {.number = 21, .type = FIELD_UINT, ROW(shards_due_ms)},
     {.number = 22, .type = FIELD_UINT, ROW(guarded)},
+    {.number = 23, .type = FIELD_UINT, ROW(shards)},
+    {.number = 24, .type = FIELD_UINT, ROW(shards_free)},
 };
 static const struct record group_record = RECORD("group_row", group_row, group_fields);
 

@@ -167,6 +167,8 @@ void member_begin(struct group *group, struct member *member, enum member_reason
     struct apply *apply = group->apply;
     bool failed = member->state == MEMBER_FAILED;
     remember(group, member, MEMBER_ALIVE, reason);
+    if (member->lease)
+        group_shards_let_go(group, member); /* taken over: what the other one had, it has no more */
     if (member->state) depart(group, member);
     let_lease_go(group, member, END_TRANSFERRED);
     if (failed) put_on_probation(group, member);
