@@ -371,7 +371,7 @@ void beats_not_proposed(struct beats *beats, const struct observe_item *items, s
 {
     for (size_t i = 0; i < count; i++) {
         struct beat *beat = items[i].lease ? map_get(&beats->by_lease, items[i].lease) : NULL;
-        if (!beat || beat->seat.token != items[i].token) continue;
+        if (!beat) continue; /* the member has another lease by now */
         if (items[i].what == OBSERVED_HEARD) beat_want(beats, beat, WANTS_HEARD);
         if (items[i].what == OBSERVED_HEALTH) beat_want(beats, beat, WANTS_HEALTH);
         if (items[i].what == OBSERVED_BAD) beat_want(beats, beat, WANTS_EJECTION);

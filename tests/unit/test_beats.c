@@ -184,7 +184,7 @@ static void gaps_do_not_add_up(void **state)
     join(leader, "a", "");
     for (uint64_t i = 0; i < 100; i++) {
         leader->now_ms += 100;
-        beats_gap(leader->beats, i % 7 == 0 ? 3000 : 100 + i, leader->now_ms);
+        beats_gap(leader->beats, i % 7 == 3 ? 3000 : 100 + i, leader->now_ms);
     }
     leader->now_ms = START_MS + SUSPECT_MS + 3000 - 1;
     assert_int_equal(due(leader), 0);
@@ -548,6 +548,18 @@ static void a_new_leader_has_heard_everybody(void **state)
     assert_int_equal(due(leader), 8);
 }
 
+static void gaps_of_another_office_do_not_count(void **state)
+{
+    struct leader *leader = *state;
+    join(leader, "a", "");
+    beats_gap(leader->beats, 5000, leader->now_ms);
+    beats_lose_office(leader->beats);
+    lease_clock_lose_office(leader->leases);
+    take_office(leader);
+    leader->now_ms += SUSPECT_MS;
+    assert_int_equal(due(leader), 1);
+}
+
 /* It was suspect before, and nothing was heard of it in this office: it is not cleared. */
 static void a_new_leader_clears_nobody_unheard(void **state)
 {
@@ -631,6 +643,7 @@ int main(void)
         LEADER_TEST(names_with_slashes),
         LEADER_TEST(turns_count_up),
         LEADER_TEST(a_new_leader_has_heard_everybody),
+        LEADER_TEST(gaps_of_another_office_do_not_count),
         LEADER_TEST(a_new_leader_clears_nobody_unheard),
         LEADER_TEST(entries_are_followed_while_members_are_loaded),
         LEADER_TEST(a_note_that_cannot_be_read_is_a_heartbeat_still),

@@ -59,6 +59,11 @@ static void a_lease_that_is_over_is_not_renewed(void **state)
     leader->now_ms += 60000;
     assert_int_equal(lease_clock_due(leader->leases, leader->now_ms, items, 1), 1);
     assert_int_equal(beat(leader, "a", token, ""), OUTCOME_MEMBER_GONE);
+    char json[100];
+    snprintf(json, sizeof json, "{\"members\":[{\"group\":\"web\",\"id\":\"a\",\"token\":%llu}]}",
+             (unsigned long long)token);
+    renew(leader, "group.heartbeats", json);
+    assert_true(says(leader, "\"ok\":[]") && says(leader, "\"code\":\"member_gone\""));
     struct lease_expire_args args = {TERM, {items, 1}};
     run(leader, operation_lease_expire, &args, TERM);
     assert_int_equal(state_of(leader, "a"), 0);
