@@ -301,7 +301,10 @@ void judge_node(struct sim_node *sim)
     if (!node->raft) return;
     struct raft_status status = raft_status(node->raft);
     raft_check(node->raft);
-    if (draw(64) == 0) lease_clock_check(node->leases);
+    if (draw(64) == 0) {
+        lease_clock_check(node->leases);
+        beats_check(node->beats);
+    }
     witness_turn(sim);
     check_leader(sim, &status);
     sim->seen_leader = status.role == RAFT_LEADER;
@@ -353,8 +356,8 @@ static void check_read(const struct call *call, uint64_t acked_before)
 void judge_query(const struct call *call)
 {
     struct apply apply;
-    if (call->operation->kind != OPERATION_QUERY || !call->revision || call->revision != judge.count ||
-        !(call->outcome == OUTCOME_OK || call->shape))
+    if (call->operation->kind != OPERATION_QUERY || (call->operation->flags & OPERATION_AT_LEADER) ||
+        !call->revision || call->revision != judge.count || !(call->outcome == OUTCOME_OK || call->shape))
         return;
     apply_begin(&apply, judge.rows, &judge.arena, judge.count, judge.entries[judge.count - 1].term,
                 judge.time_ms);
