@@ -217,6 +217,7 @@ void beat_begin(struct beats *beats, struct beat *beat, uint64_t now_ms)
     struct seat *seat = &beat->seat;
     beat_want_no_more(beats, beat, ~0u);
     beat_acquit(beat);
+    beat->told = false;
     beat->contact_ms = now_ms;
     beat->heard_ms = 0;
     beat->intervals = beat->mean16 = beat->variance16 = beat->streak = 0;
@@ -237,8 +238,8 @@ void beat_look(struct beats *beats, struct beat *beat, uint64_t now_ms)
         beat->streak = 0;
         beat_want_no_more(beats, beat, WANTS_HEALTH);
     }
-    if (seat->state == MEMBER_ALIVE && beat->deadline.place) return;
-    beat_schedule(beats, beat);
+    bool timed = beat->told || beat->deadline.at_ms <= beat_deadline_ms(beats, beat);
+    if (seat->state != MEMBER_ALIVE || !beat->deadline.place || !timed) beat_schedule(beats, beat);
 }
 
 static void count_interval(struct beat *beat, uint64_t interval_ms)

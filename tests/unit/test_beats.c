@@ -501,6 +501,18 @@ static void who_joins_again_begins_anew(void **state)
     assert_int_equal(due(leader), 1);
 }
 
+static void who_joins_again_may_have_a_shorter_ttl(void **state)
+{
+    struct leader *leader = *state;
+    join(leader, "a", ",\"ttl\":\"1m\"");
+    join(leader, "a", ",\"ttl\":\"3s\"");
+    leader->now_ms += 2500;
+    assert_int_equal(due(leader), 1);
+    join(leader, "a", ",\"ttl\":\"3s\""); /* while it is told */
+    leader->now_ms += 2500;
+    assert_int_equal(due(leader), 1);
+}
+
 static void names_with_slashes(void **state)
 {
     struct leader *leader = *state;
@@ -640,6 +652,7 @@ int main(void)
         LEADER_TEST(what_a_member_says_is_kept),
         LEADER_TEST(a_renewal_of_the_lease_is_a_heartbeat),
         LEADER_TEST(who_joins_again_begins_anew),
+        LEADER_TEST(who_joins_again_may_have_a_shorter_ttl),
         LEADER_TEST(names_with_slashes),
         LEADER_TEST(turns_count_up),
         LEADER_TEST(a_new_leader_has_heard_everybody),
