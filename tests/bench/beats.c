@@ -138,6 +138,33 @@ static void beat(struct bench *bench)
            answering * 1e3 / beats);
 }
 
+/* Nobody is heard any more: all become suspect, 1,024 in an entry. */
+static void suspect_all(struct bench *bench)
+{
+    enum { ITEMS = 1024, LATER_MS = 3600000 };
+    static struct observe_item items[ITEMS];
+    double began = now_ms(), longest = 0;
+    size_t entries = 0;
+    beats_clock(bench->beats, LATER_MS, 1700000000000 + LATER_MS);
+    for (size_t due; (due = beats_due(bench->beats, LATER_MS, items, ITEMS)) > 0; entries++) {
+        double from = now_ms();
+        struct group_observe_args args = {1, {items, due}};
+        struct command command = {
+            .time_ms = 1700000000000 + LATER_MS, .operation = operation_group_observe, .args = &args};
+        struct apply apply;
+        bench->index++;
+        begin(bench, &apply);
+        apply.time_ms = command.time_ms;
+        coord_apply(&apply, &command);
+        beats_follow(bench->beats, bench->rows, &bench->arena, apply.events, LATER_MS);
+        state_set_mark(bench->state, bench->index, 1, command.time_ms);
+        arena_reset(&bench->arena);
+        if (now_ms() - from > longest) longest = now_ms() - from;
+    }
+    printf("all of them suspect      %6.1f ms in %zu entries, at most %.1f ms each\n", now_ms() - began,
+           entries, longest);
+}
+
 int main(int count, char **arguments)
 {
     struct bench bench = {.members = count > 2 ? strtoull(arguments[2], NULL, 10) : MEMBERS};
@@ -158,6 +185,7 @@ int main(int count, char **arguments)
     bench.beats = beats_new();
     take_office(&bench);
     beat(&bench);
+    suspect_all(&bench);
     beats_check(bench.beats);
     lease_clock_free(bench.leases);
     beats_free(bench.beats);
