@@ -54,6 +54,7 @@ enum key_kind {
     KEY_MEMBER_PAST = 'h',   /* group 0, member              -> member_past: its history */
     KEY_MEMBER_STATE = 'y',  /* group 0, state, entry index, member -> empty */
     KEY_SHARD = 'X',         /* group 0, number              -> shard */
+    KEY_SHARD_OF = 'Y',      /* group 0, member 0, number    -> empty: it has that shard */
     KEY_BROADCAST = 'b',     /* group 0, entry index         -> broadcast */
     KEY_BROADCAST_ACK = 'u', /* group 0, entry index, member -> ack */
 };

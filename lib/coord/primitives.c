@@ -2,6 +2,7 @@
 #include "coord/operation.h"
 #include "coord/primitive/cluster.h"
 #include "coord/primitive/election.h"
+#include "coord/primitive/group.h"
 #include "coord/primitive/kv.h"
 #include "coord/primitive/lease.h"
 #include "coord/primitive/lock.h"
@@ -22,5 +23,6 @@ const struct primitive *const primitives[] = {
     &watch_primitive,
     &queue_primitive,
     &schedule_primitive,
+    &group_primitive,
     NULL,
 };

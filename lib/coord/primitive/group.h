@@ -22,11 +22,12 @@
  *     KEY_MEMBER         group 0 member         -> member
  *     KEY_MEMBER_PAST    group 0 member         -> member_past: history
  *     KEY_MEMBER_STATE   group 0 state order(8) member -> nothing; order: index of the entry of the
- * transition KEY_SHARD          group 0 number(8)      -> shard KEY_BROADCAST      group 0 number(8)      ->
- * broadcast; number: index of its entry KEY_BROADCAST_ACK  group 0 number(8) member -> its response; a row
- * without one: not acknowledged yet
+ * transition KEY_SHARD          group 0 number(8)      -> shard
+ *     KEY_SHARD_OF       group 0 member 0 number(8) -> nothing: the member has that shard; KEY_BROADCAST
+ * group 0 number(8)      -> broadcast; number: index of its entry KEY_BROADCAST_ACK  group 0 number(8) member
+ * -> its response; a row without one: not acknowledged yet
  *
- * On leases hangs 'm' group 0 member. Timers and pulses: a letter and a rest, see enum group_work.
+ * On leases hangs 'm' group 0 member. Timers: a letter and a rest, see enum group_work.
  *
  * Invariants:
  * 1. A member in state ALIVE or SUSPECT has a lease of kind LEASE_MEMBER on which it hangs; no other member
@@ -105,8 +106,9 @@ struct group_row {
     uint64_t guarded; /* members whose lease is over and that the guard keeps suspect */
     uint64_t broadcasts;
     uint64_t shards, shards_free, shards_moving; /* rows; of them without an owner; to be let go of */
-    bool pulse;
-    uint64_t guard_due_ms, shards_due_ms; /* timers that are set; 0: none */
+    uint64_t guard_due_ms, shards_due_ms;        /* timers that are set; 0: none */
+    uint64_t guard_round;                        /* how many of the guarded are yet to fail in this round */
+    uint64_t targets;                            /* of all broadcasts that are kept */
 };
 
 struct group {
@@ -251,7 +253,7 @@ void group_guard_look(struct group *group); /* after any transition: is it over?
 void group_guard_due(struct apply *apply, struct slice name);
 uint64_t group_force_guarded(struct group *group); /* fails those that the guard keeps; how many */
 
-/* --- timers and pulses --- */
+/* --- timers --- */
 enum group_work {
     GROUP_WORK_MEMBER = 'm' /* group 0 id */,
     GROUP_WORK_GUARD = 'g' /* group */,
@@ -265,7 +267,6 @@ void member_set_timer(struct group *group, struct member *member, uint64_t due_m
 void member_due(struct apply *apply, struct slice name, struct slice id,
                 uint64_t at_ms);                                        /* GROUP_WORK_MEMBER */
 void group_due(struct apply *apply, uint64_t at_ms, struct slice what); /* hooks, group.c */
-void group_pulse(struct apply *apply, struct slice what);
 
 /* --- the operations: arguments, results and apply functions, for the table in group.c --- */
 
@@ -352,6 +353,12 @@ void group_broadcasts_forget(struct group *group);
 uint64_t group_broadcasts_open(struct group *group,
                                struct slice id); /* that the member has not acknowledged */
 /* group_check.c */
+struct group_totals { /* rows of all groups */
+    uint64_t members, leases, timers, shards, owned, broadcasts, acks;
+};
+void group_shards_check(struct group *group, struct group_totals *totals);
+void group_broadcasts_check(struct group *group, struct group_totals *totals);
+bool group_timer_is_set(struct apply *apply, uint64_t at_ms, struct slice what);
 void group_check(struct rows *rows, struct arena *arena);
 
 /* --- what follows from transitions --- */

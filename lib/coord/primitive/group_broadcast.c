@@ -1,28 +1,23 @@
 /* Broadcasts: something is told to the members that are up, and each acknowledges it. To whom it goes is
  * decided when it is sent. Members hear of it by watching the group, or by asking for what they have not
  * acknowledged; so it is delivered at least once, in order. The last GROUP_BROADCASTS_KEPT of a group are
- * kept.
+ * kept, fewer when they were for very many members.
  *
- * Invariant: a broadcast has as many KEY_BROADCAST_ACK rows as `targeted` says, `acked` of them with a time.
+ * Invariants: 1. a broadcast has as many KEY_BROADCAST_ACK rows as `targeted` says, `acked` of them with a
+ * time. 2. one that is open has its timer. 3. the group's row counts the broadcasts and the targets of all.
  */
 #include "base/check.h"
-#include "coord/primitive/group.h"
-#include "coord/primitive/watch.h"
+#include "coord/primitive/group_broadcast.h"
 
 enum {
     TARGETS_MAX = 10000,
-    SHOWN_MAX = 1000,
+    TARGETS_KEPT_MAX = 10 * TARGETS_MAX, /* rows of acknowledgements of a group */
     PERCENT = 100,
     TIMEOUT_MAX_MS = 24 * 3600 * 1000,
     TIMEOUT_MS = 60 * 1000
 };
-enum broadcast_state { BROADCAST_OPEN = 1, BROADCAST_SATISFIED, BROADCAST_PARTIAL, BROADCAST_EXPIRED };
-static const char *const state_choices[] = {"open", "satisfied", "partial", "expired", NULL};
+const char *const broadcast_state_choices[] = {"open", "satisfied", "partial", "expired", NULL};
 
-struct broadcast {
-    struct slice name, payload, zone, tag;
-    uint64_t number, state, sent_ms, ends_ms, done_ms, targeted, wanted, acked;
-};
 #define ROW(member) .offset = offsetof(struct broadcast, member), .name = #member
 static const struct field row_fields[] = {
     {.number = 1, .type = FIELD_TEXT, ROW(name)},
@@ -30,7 +25,7 @@ static const struct field row_fields[] = {
     {.number = 3, .type = FIELD_TEXT, ROW(zone)},
     {.number = 4, .type = FIELD_TEXT, ROW(tag)},
     {.number = 5, .type = FIELD_UINT, ROW(number)},
-    {.number = 6, .type = FIELD_CHOICE, ROW(state), .choices = state_choices},
+    {.number = 6, .type = FIELD_CHOICE, ROW(state), .choices = broadcast_state_choices},
     {.number = 7, .type = FIELD_UINT, ROW(sent_ms)},
     {.number = 8, .type = FIELD_UINT, ROW(ends_ms)},
     {.number = 9, .type = FIELD_UINT, ROW(done_ms)},
@@ -40,20 +35,16 @@ static const struct field row_fields[] = {
 };
 static const struct record row_record = RECORD("broadcast_row", broadcast, row_fields);
 
-struct ack {
-    uint64_t at_ms; /* 0: not yet */
-    struct slice response;
-};
-#define ACK(member) .offset = offsetof(struct ack, member), .name = #member
+#define ACK(member) .offset = offsetof(struct broadcast_ack, member), .name = #member
 static const struct field ack_fields[] = {
     {.number = 1, .type = FIELD_UINT, ACK(at_ms)},
     {.number = 2, .type = FIELD_JSON, ACK(response)},
 };
-static const struct record ack_record = RECORD("broadcast_ack_row", ack, ack_fields);
+static const struct record ack_record = RECORD("broadcast_ack_row", broadcast_ack, ack_fields);
 
 /* --- rows --- */
 
-static struct key numbered(enum key_kind kind, struct slice group, uint64_t number)
+struct key broadcast_key(enum key_kind kind, struct slice group, uint64_t number)
 {
     struct key key = group_key_of(kind, group);
     key_number(&key, number);
@@ -62,25 +53,30 @@ static struct key numbered(enum key_kind kind, struct slice group, uint64_t numb
 
 static struct key ack_key(struct slice group, uint64_t number, struct slice id)
 {
-    struct key key = numbered(KEY_BROADCAST_ACK, group, number);
+    struct key key = broadcast_key(KEY_BROADCAST_ACK, group, number);
     key_bytes(&key, id);
     return key;
 }
 
-static bool get(struct group *group, uint64_t number, struct broadcast *broadcast)
+bool broadcast_get(struct group *group, uint64_t number, struct broadcast *broadcast)
 {
-    struct key key = numbered(KEY_BROADCAST, group->name, number);
+    struct key key = broadcast_key(KEY_BROADCAST, group->name, number);
     return row_get(group->apply, key_slice(&key), &row_record, broadcast);
+}
+
+bool broadcast_ack_get(struct group *group, uint64_t number, struct slice id, struct broadcast_ack *ack)
+{
+    struct key key = ack_key(group->name, number, id);
+    return row_get(group->apply, key_slice(&key), &ack_record, ack);
 }
 
 static void put(struct group *group, const struct broadcast *broadcast)
 {
-    struct key key = numbered(KEY_BROADCAST, group->name, broadcast->number);
+    struct key key = broadcast_key(KEY_BROADCAST, group->name, broadcast->number);
     row_put(group->apply, key_slice(&key), &row_record, broadcast);
 }
 
-/* Oldest first; `from` is where to go on: numbered(KEY_BROADCAST, name, 0) at first. */
-static bool next(struct group *group, struct key *from, struct broadcast *broadcast)
+bool broadcast_next(struct group *group, struct key *from, struct broadcast *broadcast)
 {
     struct key prefix = group_key_of(KEY_BROADCAST, group->name);
     struct slice key, value;
@@ -92,11 +88,10 @@ static bool next(struct group *group, struct key *from, struct broadcast *broadc
     return row_get(group->apply, key, &row_record, broadcast);
 }
 
-/* The members it is for, by id. */
-static bool next_ack(struct group *group, uint64_t number, struct key *from, struct slice *id,
-                     struct ack *ack)
+bool broadcast_next_ack(struct group *group, uint64_t number, struct key *from, struct slice *id,
+                        struct broadcast_ack *ack)
 {
-    struct key prefix = numbered(KEY_BROADCAST_ACK, group->name, number);
+    struct key prefix = broadcast_key(KEY_BROADCAST_ACK, group->name, number);
     struct slice key, value;
     if (!rows_seek(group->apply->rows, key_slice(from), &key, &value) ||
         !slice_starts_with(key, key_slice(&prefix)))
@@ -129,7 +124,11 @@ static const struct field event_fields[] = {
     {.number = 4, .type = FIELD_JSON, EVENT(payload), .about = "as given (sent)"},
     {.number = 5, .type = FIELD_TEXT, .flags = FIELD_NULL, EVENT(zone), .about = "only members there"},
     {.number = 6, .type = FIELD_TEXT, .flags = FIELD_NULL, EVENT(tag), .about = "only members that have it"},
-    {.number = 7, .type = FIELD_CHOICE, EVENT(state), .choices = state_choices, .about = "that it is in"},
+    {.number = 7,
+     .type = FIELD_CHOICE,
+     EVENT(state),
+     .choices = broadcast_state_choices,
+     .about = "that it is in"},
     {.number = 8, .type = FIELD_UINT, EVENT(targeted), .about = "for how many members"},
     {.number = 9, .type = FIELD_UINT, EVENT(acked), .about = "by how many of them acknowledged"},
 };
@@ -153,134 +152,6 @@ static void tell(struct group *group, const struct broadcast *broadcast, enum gr
               arena_printf(apply->arena, "/groups/%.*s/broadcasts/%llu", SLICE_ARGS(group->name),
                            (unsigned long long)broadcast->number),
               told, 0);
-}
-
-/* --- what is answered --- */
-
-struct acked_view {
-    struct slice id, response;
-    uint64_t at_ms;
-};
-#define ACKED(member) .offset = offsetof(struct acked_view, member)
-static const struct field acked_fields[] = {
-    {.number = 1, .type = FIELD_TEXT, ACKED(id), .name = "id", .about = "of the member"},
-    {.number = 2, .type = FIELD_TIME, ACKED(at_ms), .name = "at", .about = "when it did"},
-    {.number = 3, .type = FIELD_JSON, ACKED(response), .name = "response", .about = "what it said"},
-};
-static const struct record acked_record = RECORD("group_broadcast_acked", acked_view, acked_fields);
-
-struct view {
-    struct slice group, name, payload, coverage;
-    uint64_t number, state, sent_ms, ends_ms, targeted, wanted, acked, revision;
-    struct list acks, missing;
-};
-#define VIEW(member) .offset = offsetof(struct view, member)
-static const struct field view_fields[] = {
-    {.number = 1, .type = FIELD_NAME, VIEW(group), .name = "group", .about = "its name"},
-    {.number = 2,
-     .type = FIELD_UINT,
-     VIEW(number),
-     .name = "number",
-     .about = "of the broadcast: they only rise"},
-    {.number = 3, .type = FIELD_TEXT, VIEW(name), .name = "name", .about = "as given"},
-    {.number = 4, .type = FIELD_JSON, VIEW(payload), .name = "payload", .about = "as given"},
-    {.number = 5,
-     .type = FIELD_CHOICE,
-     VIEW(state),
-     .name = "state",
-     .choices = state_choices,
-     .about = "satisfied: as many as wanted have acknowledged"},
-    {.number = 6, .type = FIELD_TIME, VIEW(sent_ms), .name = "sent", .about = "when"},
-    {.number = 7,
-     .type = FIELD_TIME,
-     VIEW(ends_ms),
-     .name = "ends",
-     .about = "then it is partial or expired, if not satisfied"},
-    {.number = 8,
-     .type = FIELD_UINT,
-     VIEW(targeted),
-     .name = "targeted",
-     .about = "for how many members: those that were up"},
-    {.number = 9,
-     .type = FIELD_UINT,
-     VIEW(wanted),
-     .name = "wanted",
-     .about = "acknowledgements that satisfy it"},
-    {.number = 10,
-     .type = FIELD_UINT,
-     VIEW(acked),
-     .name = "acked",
-     .about = "by how many it was acknowledged"},
-    {.number = 11,
-     .type = FIELD_JSON,
-     VIEW(coverage),
-     .name = "coverage",
-     .about = "percent: acked of targeted"},
-    {.number = 12,
-     .type = FIELD_LIST,
-     VIEW(acks),
-     .name = "acks",
-     .record = &acked_record,
-     .about = "the first 1,000, by id"},
-    {.number = 13,
-     .type = FIELD_TEXTS,
-     VIEW(missing),
-     .name = "missing",
-     .about = "ids of members that have not: the first 1,000"},
-    {.number = 14,
-     .type = FIELD_UINT,
-     VIEW(revision),
-     .name = "revision",
-     .about = "of the state that was read"},
-};
-const struct record group_broadcast_view_record = RECORD("group_broadcast", view, view_fields);
-
-static struct slice percent_of(struct apply *apply, uint64_t part, uint64_t whole)
-{
-    uint64_t hundredths = whole ? part * PERCENT * PERCENT / whole : PERCENT * PERCENT;
-    return arena_printf(apply->arena, "%llu.%02llu", (unsigned long long)(hundredths / PERCENT),
-                        (unsigned long long)(hundredths % PERCENT));
-}
-
-static struct view view_of(struct group *group, const struct broadcast *broadcast)
-{
-    return (struct view){.group = group->name,
-                         .name = broadcast->name,
-                         .payload = broadcast->payload,
-                         .coverage = percent_of(group->apply, broadcast->acked, broadcast->targeted),
-                         .number = broadcast->number,
-                         .state = broadcast->state,
-                         .sent_ms = broadcast->sent_ms,
-                         .ends_ms = broadcast->ends_ms,
-                         .targeted = broadcast->targeted,
-                         .wanted = broadcast->wanted,
-                         .acked = broadcast->acked,
-                         .revision = group->apply->index};
-}
-
-static void add_acks(struct group *group, struct view *view)
-{
-    struct apply *apply = group->apply;
-    struct acked_view *acks = arena_alloc(apply->arena, SHOWN_MAX * sizeof *acks);
-    struct slice *missing = arena_alloc(apply->arena, SHOWN_MAX * sizeof *missing);
-    struct key from = numbered(KEY_BROADCAST_ACK, group->name, view->number);
-    struct slice id;
-    struct ack ack;
-    size_t acked = 0, missed = 0;
-    while (next_ack(group, view->number, &from, &id, &ack)) {
-        if (ack.at_ms && acked < SHOWN_MAX) acks[acked++] = (struct acked_view){id, ack.response, ack.at_ms};
-        if (!ack.at_ms && missed < SHOWN_MAX) missing[missed++] = id;
-    }
-    view->acks = (struct list){acks, acked};
-    view->missing = (struct list){missing, missed};
-}
-
-static void answer(struct group *group, const struct broadcast *broadcast, enum outcome outcome)
-{
-    struct view *view = arena_alloc(group->apply->arena, sizeof *view);
-    *view = view_of(group, broadcast);
-    add_acks(group, view);
-    apply_answer(group->apply, outcome, &group_broadcast_view_record, view);
 }
 
 /* --- sending --- */
@@ -367,7 +238,7 @@ static uint64_t target(struct group *group, const struct send_args *args, uint64
         while (member_next(group, states[i], &from, &member)) {
             if (!is_target(&member, args)) continue;
             struct key key = ack_key(group->name, number, member.id);
-            row_put(group->apply, key_slice(&key), &ack_record, &(struct ack){0});
+            row_put(group->apply, key_slice(&key), &ack_record, &(struct broadcast_ack){0});
             targeted++;
         }
     }
@@ -376,11 +247,11 @@ static uint64_t target(struct group *group, const struct send_args *args, uint64
 
 static void forget(struct group *group, struct broadcast *broadcast)
 {
-    struct key from = numbered(KEY_BROADCAST_ACK, group->name, broadcast->number),
-               row = numbered(KEY_BROADCAST, group->name, broadcast->number);
+    struct key from = broadcast_key(KEY_BROADCAST_ACK, group->name, broadcast->number),
+               row = broadcast_key(KEY_BROADCAST, group->name, broadcast->number);
     struct slice id;
-    struct ack ack;
-    while (next_ack(group, broadcast->number, &from, &id, &ack)) {
+    struct broadcast_ack ack;
+    while (broadcast_next_ack(group, broadcast->number, &from, &id, &ack)) {
         struct key key = ack_key(group->name, broadcast->number, id);
         CHECK(rows_delete(group->apply->rows, key_slice(&key)));
     }
@@ -388,6 +259,7 @@ static void forget(struct group *group, struct broadcast *broadcast)
         due_clear(group->apply, broadcast->ends_ms, GROUP_CODE, timer_what(group, broadcast->number));
     CHECK(rows_delete(group->apply->rows, key_slice(&row)) && group->row.broadcasts);
     group->row.broadcasts--;
+    group->row.targets -= broadcast->targeted;
     group->changed = true;
 }
 
@@ -402,20 +274,25 @@ static void end(struct group *group, struct broadcast *broadcast, enum broadcast
 static void send(struct group *group, const struct send_args *args)
 {
     struct apply *apply = group->apply;
-    struct key from = numbered(KEY_BROADCAST, group->name, 0);
-    struct broadcast oldest, broadcast = {.name = args->name,
-                                          .payload = args->payload,
-                                          .zone = args->zone,
-                                          .tag = args->tag,
-                                          .number = apply->index,
-                                          .state = BROADCAST_OPEN,
-                                          .sent_ms = apply->time_ms,
-                                          .ends_ms = apply->time_ms + args->timeout_ms};
-    if (group->row.broadcasts >= GROUP_BROADCASTS_KEPT && next(group, &from, &oldest)) forget(group, &oldest);
+    struct key from = broadcast_key(KEY_BROADCAST, group->name, 0);
+    struct broadcast oldest;
+    struct broadcast broadcast = {.name = args->name,
+                                  .payload = args->payload,
+                                  .zone = args->zone,
+                                  .tag = args->tag,
+                                  .number = apply->index,
+                                  .state = BROADCAST_OPEN,
+                                  .sent_ms = apply->time_ms,
+                                  .ends_ms = apply->time_ms + args->timeout_ms};
+    uint64_t most = group->row.counts[MEMBER_ALIVE] + group->row.counts[MEMBER_SUSPECT];
+    while ((group->row.broadcasts >= GROUP_BROADCASTS_KEPT || group->row.targets + most > TARGETS_KEPT_MAX) &&
+           broadcast_next(group, &from, &oldest))
+        forget(group, &oldest);
     broadcast.targeted = target(group, args, broadcast.number);
     broadcast.wanted =
         args->count ? args->count : (broadcast.targeted * args->percent + PERCENT - 1) / PERCENT;
     group->row.broadcasts++;
+    group->row.targets += broadcast.targeted;
     group->changed = true;
     put(group, &broadcast);
     tell(group, &broadcast, GROUP_BROADCAST_SENT);
@@ -423,7 +300,8 @@ static void send(struct group *group, const struct send_args *args)
         due_set(apply, broadcast.ends_ms, GROUP_CODE, timer_what(group, broadcast.number));
     else
         end(group, &broadcast, BROADCAST_SATISFIED); /* for nobody */
-    answer(group, &broadcast, OUTCOME_CREATED);
+    apply_answer(apply, OUTCOME_CREATED, &group_broadcast_view_record,
+                 broadcast_view(group, &broadcast, true));
 }
 
 void group_broadcast(struct apply *apply, const void *arguments)
@@ -437,7 +315,7 @@ void group_broadcast(struct apply *apply, const void *arguments)
     else if (group.row.counts[MEMBER_ALIVE] + group.row.counts[MEMBER_SUSPECT] > TARGETS_MAX)
         group_refuse(&group, NULL, OUTCOME_SENSELESS,
                      SLICE("broadcasts are for groups with up to 10,000 members that are up"));
-    else if (get(&group, apply->index, &other))
+    else if (broadcast_get(&group, apply->index, &other))
         group_refuse(&group, NULL, OUTCOME_SENSELESS, SLICE("a transaction sends one broadcast to a group"));
     else
         send(&group, args);
@@ -446,9 +324,9 @@ void group_broadcast(struct apply *apply, const void *arguments)
 
 void group_broadcasts_forget(struct group *group)
 {
-    struct key from = numbered(KEY_BROADCAST, group->name, 0);
+    struct key from = broadcast_key(KEY_BROADCAST, group->name, 0);
     struct broadcast broadcast;
-    while (next(group, &from, &broadcast)) forget(group, &broadcast);
+    while (broadcast_next(group, &from, &broadcast)) forget(group, &broadcast);
 }
 
 void group_broadcast_due(struct apply *apply, struct slice name, struct slice rest)
@@ -457,8 +335,33 @@ void group_broadcast_due(struct apply *apply, struct slice name, struct slice re
     struct broadcast broadcast;
     uint64_t number;
     group_load(&group, apply, name);
-    CHECK(take_u64be(&rest, &number) && get(&group, number, &broadcast) && broadcast.state == BROADCAST_OPEN);
+    CHECK(take_u64be(&rest, &number) && broadcast_get(&group, number, &broadcast) &&
+          broadcast.state == BROADCAST_OPEN);
     end(&group, &broadcast, broadcast.acked ? BROADCAST_PARTIAL : BROADCAST_EXPIRED);
+}
+
+void group_broadcasts_check(struct group *group, struct group_totals *totals)
+{
+    struct key from = broadcast_key(KEY_BROADCAST, group->name, 0);
+    struct broadcast broadcast;
+    uint64_t count = 0, targets = 0, timers = 0;
+    for (; broadcast_next(group, &from, &broadcast); count++) {
+        struct key acks = broadcast_key(KEY_BROADCAST_ACK, group->name, broadcast.number);
+        uint64_t targeted = 0, acked = 0;
+        struct slice id;
+        struct broadcast_ack ack;
+        for (; broadcast_next_ack(group, broadcast.number, &acks, &id, &ack); targeted++)
+            acked += ack.at_ms > 0;
+        CHECK(targeted == broadcast.targeted && acked == broadcast.acked);
+        targets += targeted;
+        timers += broadcast.state == BROADCAST_OPEN;
+        if (broadcast.state == BROADCAST_OPEN)
+            CHECK(group_timer_is_set(group->apply, broadcast.ends_ms, timer_what(group, broadcast.number)));
+    }
+    CHECK(count == group->row.broadcasts && targets == group->row.targets);
+    totals->broadcasts += count;
+    totals->acks += targets;
+    totals->timers += timers;
 }
 
 /* --- acknowledging --- */
@@ -486,12 +389,12 @@ static const struct field ack_args_fields[] = {
 };
 const struct record group_broadcast_ack_record = RECORD("group_broadcast_ack", ack_args, ack_args_fields);
 
-static void acknowledge(struct group *group, struct broadcast *broadcast, struct ack *ack,
+static void acknowledge(struct group *group, struct broadcast *broadcast, struct broadcast_ack *ack,
                         const struct ack_args *args)
 {
     struct key key = ack_key(group->name, args->number, args->member);
     if (!ack->at_ms) {
-        *ack = (struct ack){group->apply->time_ms, args->response};
+        *ack = (struct broadcast_ack){group->apply->time_ms, args->response};
         row_put(group->apply, key_slice(&key), &ack_record, ack);
         broadcast->acked++;
         if (broadcast->state == BROADCAST_OPEN && broadcast->acked >= broadcast->wanted) {
@@ -501,9 +404,8 @@ static void acknowledge(struct group *group, struct broadcast *broadcast, struct
             put(group, broadcast);
         }
     }
-    struct view *view = arena_alloc(group->apply->arena, sizeof *view);
-    *view = view_of(group, broadcast);
-    apply_answer(group->apply, OUTCOME_OK, &group_broadcast_view_record, view);
+    apply_answer(group->apply, OUTCOME_OK, &group_broadcast_view_record,
+                 broadcast_view(group, broadcast, false));
 }
 
 void group_broadcast_ack(struct apply *apply, const void *arguments)
@@ -512,138 +414,13 @@ void group_broadcast_ack(struct apply *apply, const void *arguments)
     struct group group;
     struct member member;
     struct broadcast broadcast;
-    struct ack ack;
+    struct broadcast_ack ack;
     group_load(&group, apply, args->group);
     if (!group_member_holds(&group, args->member, args->token, &member)) return;
-    struct key key = ack_key(args->group, args->number, args->member);
-    if (!get(&group, args->number, &broadcast))
+    if (!broadcast_get(&group, args->number, &broadcast))
         group_refuse(&group, &member, OUTCOME_BROADCAST_NOT_FOUND, slice_of(NULL, 0));
-    else if (!row_get(apply, key_slice(&key), &ack_record, &ack))
+    else if (!broadcast_ack_get(&group, args->number, args->member, &ack))
         group_refuse(&group, &member, OUTCOME_NOT_TARGETED, slice_of(NULL, 0));
     else
         acknowledge(&group, &broadcast, &ack, args);
-}
-
-/* --- looking --- */
-
-struct get_args {
-    struct slice group;
-    uint64_t number, wait_ms;
-};
-#define GET(member) .offset = offsetof(struct get_args, member)
-static const struct field get_fields[] = {
-    {.number = 1,
-     .type = FIELD_NAME,
-     .flags = FIELD_REQUIRED,
-     GET(group),
-     .name = "group",
-     .max = 255,
-     .about = "its name"},
-    {.number = 2,
-     .type = FIELD_UINT,
-     .flags = FIELD_REQUIRED,
-     GET(number),
-     .name = "number",
-     .about = "of the broadcast"},
-    {.number = 3,
-     .type = FIELD_DURATION,
-     GET(wait_ms),
-     .name = "wait",
-     .max = 600000,
-     .about = "at most that long, until it is no longer open; then 304"},
-};
-const struct record group_broadcast_get_record = RECORD("group_broadcast_get", get_args, get_fields);
-
-void group_broadcast_get(struct apply *apply, const void *arguments)
-{
-    const struct get_args *args = arguments;
-    struct group group;
-    struct broadcast broadcast;
-    group_load(&group, apply, args->group);
-    if (!group.exists)
-        group_refuse(&group, NULL, OUTCOME_GROUP_NOT_FOUND, slice_of(NULL, 0));
-    else if (!get(&group, args->number, &broadcast))
-        group_refuse(&group, NULL, OUTCOME_BROADCAST_NOT_FOUND, slice_of(NULL, 0));
-    else
-        answer(&group, &broadcast,
-               args->wait_ms && broadcast.state == BROADCAST_OPEN ? OUTCOME_UNCHANGED : OUTCOME_OK);
-}
-
-void group_broadcast_watch(struct arena *arena, const void *arguments, struct watch_request *request)
-{
-    const struct get_args *args = arguments;
-    watch_scope_add(request, arena, "/groups/",
-                    arena_printf(arena, "%.*s/broadcasts/%llu", SLICE_ARGS(args->group),
-                                 (unsigned long long)args->number),
-                    false);
-}
-
-struct list_args {
-    struct slice group, member;
-};
-#define LIST(member) .offset = offsetof(struct list_args, member), .name = #member
-static const struct field list_args_fields[] = {
-    {.number = 1, .type = FIELD_NAME, .flags = FIELD_REQUIRED, LIST(group), .max = 255, .about = "its name"},
-    {.number = 2,
-     .type = FIELD_TEXT,
-     LIST(member),
-     .max = GROUP_ID_MAX,
-     .about = "id: only those for it that it has not acknowledged"},
-};
-const struct record group_broadcasts_args_record =
-    RECORD("group_broadcasts_args", list_args, list_args_fields);
-
-struct list_result {
-    struct slice group;
-    struct list broadcasts;
-    uint64_t revision;
-};
-#define LISTED(member) .offset = offsetof(struct list_result, member), .name = #member
-static const struct field list_fields[] = {
-    {.number = 1, .type = FIELD_NAME, LISTED(group), .about = "its name"},
-    {.number = 2,
-     .type = FIELD_LIST,
-     LISTED(broadcasts),
-     .record = &group_broadcast_view_record,
-     .about = "oldest first, without acks and missing"},
-    {.number = 3, .type = FIELD_UINT, LISTED(revision), .about = "of the state that was read"},
-};
-const struct record group_broadcasts_record = RECORD("group_broadcasts", list_result, list_fields);
-
-static bool waits_for(struct group *group, uint64_t number, struct slice id)
-{
-    struct key key = ack_key(group->name, number, id);
-    struct ack ack;
-    return row_get(group->apply, key_slice(&key), &ack_record, &ack) && !ack.at_ms;
-}
-
-void group_broadcasts(struct apply *apply, const void *arguments)
-{
-    const struct list_args *args = arguments;
-    struct group group;
-    struct broadcast broadcast;
-    group_load(&group, apply, args->group);
-    if (!group.exists) {
-        group_refuse(&group, NULL, OUTCOME_GROUP_NOT_FOUND, slice_of(NULL, 0));
-        return;
-    }
-    struct list_result *result = arena_alloc(apply->arena, sizeof *result);
-    struct view *views = arena_alloc(apply->arena, group.row.broadcasts * sizeof *views);
-    struct key from = numbered(KEY_BROADCAST, args->group, 0);
-    *result = (struct list_result){args->group, {views, 0}, apply->index};
-    while (next(&group, &from, &broadcast))
-        if (!args->member.size || waits_for(&group, broadcast.number, args->member))
-            views[result->broadcasts.count++] = view_of(&group, &broadcast);
-    apply_answer(apply, OUTCOME_OK, &group_broadcasts_record, result);
-}
-
-uint64_t group_broadcasts_open(struct group *group, struct slice id)
-{
-    struct key from = numbered(KEY_BROADCAST, group->name, 0);
-    struct broadcast broadcast;
-    uint64_t open = 0;
-    if (!group->row.broadcasts) return 0;
-    while (next(group, &from, &broadcast))
-        open += broadcast.state == BROADCAST_OPEN && waits_for(group, broadcast.number, id);
-    return open;
 }

@@ -2,9 +2,9 @@
  *
  * The guard (per group): when the ends of leases within one TTL would fail more than guard_percent of the
  * members that were up (and more than guard_min), the group is guarded: members whose leases end stay
- * suspect. It is over when 70 % of those that are up or suspect are up again, by force, or, after guard_max,
- * when the suspects have failed: a tenth of the group every ten seconds. So it always ends. What hangs on the
- * leases (locks, claims) is not held back. */
+ * suspect. It is over when none is kept any more and 70 % of those that are up or suspect are alive: they
+ * have joined again, or failed by force, or after guard_max, a tenth of the group every ten seconds. So it
+ * always ends. What hangs on the leases (locks, claims) is not held back. */
 #include "base/check.h"
 #include "coord/primitive/group.h"
 
@@ -36,7 +36,7 @@ static void leave_guard(struct group *group)
 {
     group->row.guarded_total_ms += group->apply->time_ms - group->row.guarded_ms;
     group->row.guarded_ms = 0;
-    group->row.window_failed = 0;
+    group->row.window_failed = group->row.guard_round = 0;
     group->row.window_ms = group->apply->time_ms;
     set_guard_timer(group, 0);
     group_tell(group, NULL, GROUP_UNGUARDED);
@@ -88,6 +88,20 @@ static uint64_t fail_guarded(struct group *group, uint64_t max, enum member_reas
     return failed;
 }
 
+/* The members of this round, as many as one entry may; then the rest of them at once, or the next round. */
+static uint64_t go_on(struct group *group, enum member_reason reason)
+{
+    uint64_t now_ms = group->apply->time_ms, round = group->row.guard_round;
+    uint64_t failed = fail_guarded(group, round < GROUP_WORK_MAX ? round : GROUP_WORK_MAX, reason);
+    if (!group->row.guarded_ms) return failed;
+    group->row.guard_round -= failed;
+    if (!group->row.guarded)
+        leave_guard(group);
+    else
+        set_guard_timer(group, group->row.guard_round ? now_ms : now_ms + PACE_MS);
+    return failed;
+}
+
 void group_guard_due(struct apply *apply, struct slice name)
 {
     struct group group;
@@ -95,24 +109,17 @@ void group_guard_due(struct apply *apply, struct slice name)
     CHECK(group.row.guarded_ms);
     group.row.guard_due_ms = 0;
     uint64_t pace = up(&group) * PACE_PERCENT / 100;
-    if (pace > GROUP_WORK_MAX) pace = GROUP_WORK_MAX;
-    fail_guarded(&group, pace ? pace : 1, MEMBER_EXPIRED);
-    if (group.row.guarded_ms && !group.row.guarded)
-        leave_guard(&group);
-    else if (group.row.guarded_ms)
-        set_guard_timer(&group, apply->time_ms + PACE_MS);
+    if (!group.row.guard_round) group.row.guard_round = pace ? pace : 1;
+    go_on(&group, MEMBER_EXPIRED);
     group_save(&group);
 }
 
 /* An operator knows that they are dead. The rest of many goes by the guard's timer, at once. */
 uint64_t group_force_guarded(struct group *group)
 {
-    uint64_t failed = fail_guarded(group, GROUP_WORK_MAX, MEMBER_FORCED);
-    if (group->row.guarded_ms && !group->row.guarded)
-        leave_guard(group);
-    else if (group->row.guarded_ms)
-        set_guard_timer(group, group->apply->time_ms);
-    return failed;
+    if (!group->row.guarded_ms) return 0;
+    group->row.guard_round = group->row.guarded;
+    return go_on(group, MEMBER_FORCED);
 }
 
 /* --- ends of leases --- */
@@ -130,10 +137,7 @@ void group_lease_ended(struct apply *apply, uint64_t lease, struct slice what, e
     if (reason != END_EXPIRED) {
         member_enter(&group, &member, MEMBER_LEFT, MEMBER_REMOVED);
     } else if (is_guarded(&group, &member)) {
-        if (member.state == MEMBER_ALIVE) member_enter(&group, &member, MEMBER_SUSPECT, MEMBER_SILENT);
-        member.guarded = group.changed = true;
-        group.row.guarded++;
-        member_put(&group, &member);
+        member_enter(&group, &member, MEMBER_SUSPECT, MEMBER_EXPIRED);
     } else {
         member_enter(&group, &member, MEMBER_FAILED, MEMBER_EXPIRED);
     }

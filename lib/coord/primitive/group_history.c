@@ -127,7 +127,12 @@ struct past_view {
         .about = phrase                                                                                      \
     }
 static const struct field past_fields[] = {
-    {.number = 1, .type = FIELD_TEXT, PAST(id), .name = "id", .about = "of the member; of all of them: null"},
+    {.number = 1,
+     .type = FIELD_TEXT,
+     .flags = FIELD_NULL,
+     PAST(id),
+     .name = "id",
+     .about = "of the member; of all of them: null"},
     {.number = 2,
      .type = FIELD_CHOICE,
      PAST(state),

@@ -28,12 +28,13 @@ static const struct field group_fields[] = {
     {.number = 16, .type = FIELD_UINT, ROW(guarded_total_ms)},
     {.number = 17, .type = FIELD_UINT, ROW(broadcasts)},
     {.number = 18, .type = FIELD_UINT, ROW(shards_moving)},
-    {.number = 19, .type = FIELD_BOOL, ROW(pulse)},
     {.number = 20, .type = FIELD_UINT, ROW(guard_due_ms)},
     {.number = 21, .type = FIELD_UINT, ROW(shards_due_ms)},
     {.number = 22, .type = FIELD_UINT, ROW(guarded)},
     {.number = 23, .type = FIELD_UINT, ROW(shards)},
     {.number = 24, .type = FIELD_UINT, ROW(shards_free)},
+    {.number = 25, .type = FIELD_UINT, ROW(guard_round)},
+    {.number = 26, .type = FIELD_UINT, ROW(targets)},
 };
 static const struct record group_record = RECORD("group_row", group_row, group_fields);
 
@@ -118,7 +119,7 @@ static bool idle(const struct group_row *row)
 {
     uint64_t members = 0;
     for (size_t state = MEMBER_ALIVE; state <= MEMBER_STATES; state++) members += row->counts[state];
-    return !row->config && !members && !row->broadcasts && !row->pulse && !row->guard_due_ms &&
+    return !row->config && !members && !row->broadcasts && !row->guard_due_ms &&
            !row->shards_due_ms;
 }
 

@@ -41,6 +41,13 @@ static struct key shard_key(struct slice group, uint64_t number)
     return key;
 }
 
+static struct key shard_of_key(struct slice group, struct slice owner)
+{
+    struct key key = group_key_of(KEY_SHARD_OF, group);
+    key_name(&key, owner);
+    return key;
+}
+
 static bool get(struct group *group, uint64_t number, struct shard *shard)
 {
     struct key key = shard_key(group->name, number);
@@ -51,6 +58,18 @@ static void count(struct group *group, const struct shard *shard, uint64_t by)
 {
     if (shard->state == SHARD_FREE) group->row.shards_free += by;
     if (shard->state == SHARD_REVOKING) group->row.shards_moving += by;
+}
+
+/* The row that says whose it is comes or goes. */
+static void mark_owner(struct group *group, const struct shard *shard, bool has)
+{
+    if (!shard->owner.size) return;
+    struct key key = shard_of_key(group->name, shard->owner);
+    key_number(&key, shard->number);
+    if (has)
+        rows_put(group->apply->rows, key_slice(&key), slice_of(NULL, 0));
+    else
+        CHECK(rows_delete(group->apply->rows, key_slice(&key)));
 }
 
 /* --- events --- */
@@ -90,8 +109,10 @@ static void tell(struct group *group, const struct shard *shard)
 static void put(struct group *group, struct shard *shard, const struct shard *before)
 {
     struct key key = shard_key(group->name, shard->number);
-    if (before) count(group, before, UINT64_MAX); /* one less */
+    count(group, before, UINT64_MAX); /* one less */
     count(group, shard, 1);
+    mark_owner(group, before, false);
+    mark_owner(group, shard, true);
     shard->since_ms = group->apply->time_ms;
     row_put(group->apply, key_slice(&key), &row_record, shard);
     group->row.version = group->apply->index;
@@ -177,14 +198,17 @@ void group_shards_look(struct group *group)
 
 void group_shards_let_go(struct group *group, const struct member *member)
 {
+    struct key prefix = shard_of_key(group->name, member->id);
+    struct slice key, value;
     struct shard shard;
-    uint64_t let_go = 0;
+    uint64_t number, let_go = 0;
     if (!group->row.shards) return;
-    for (uint64_t number = 0; number < group->row.shards; number++) {
-        CHECK(get(group, number, &shard));
-        if (!slice_equal(shard.owner, member->id)) continue;
+    for (; rows_seek(group->apply->rows, key_slice(&prefix), &key, &value) &&
+           slice_starts_with(key, key_slice(&prefix));
+         let_go++) {
+        key = slice_skip(key, prefix.size);
+        CHECK(take_u64be(&key, &number) && get(group, number, &shard));
         set_free(group, &shard);
-        let_go++;
     }
     if (!let_go || !group->config.shards) return;
     uint64_t wait_ms = member->state == MEMBER_FAILED ? group->config.rebalance_ms : 0;
@@ -195,6 +219,9 @@ void group_shards_forget(struct group *group)
 {
     for (uint64_t number = 0; number < group->row.shards; number++) {
         struct key key = shard_key(group->name, number);
+        struct shard shard;
+        CHECK(get(group, number, &shard));
+        mark_owner(group, &shard, false);
         CHECK(rows_delete(group->apply->rows, key_slice(&key)));
     }
     group->row.shards = group->row.shards_free = group->row.shards_moving = 0;
@@ -330,6 +357,35 @@ void group_shards_due(struct apply *apply, struct slice name)
     gather(&group, sharing);
     if (sharing->count && !rebalance(&group, sharing)) set_timer(&group, apply->time_ms);
     group_save(&group);
+}
+
+static void check_owner(struct group *group, const struct shard *shard)
+{
+    struct key mark = shard_of_key(group->name, shard->owner);
+    struct member owner;
+    struct slice value;
+    key_number(&mark, shard->number);
+    CHECK(rows_get(group->apply->rows, key_slice(&mark), &value));
+    CHECK(member_get(group, shard->owner, &owner) && owner.state <= MEMBER_SUSPECT &&
+          owner.token <= shard->token);
+}
+
+void group_shards_check(struct group *group, struct group_totals *totals)
+{
+    struct shard shard;
+    uint64_t free = 0, moving = 0;
+    for (uint64_t number = 0; number < group->row.shards; number++) {
+        CHECK(get(group, number, &shard) && shard.number == number);
+        CHECK((shard.owner.size == 0) == (shard.state == SHARD_FREE));
+        CHECK((shard.next.size != 0) == (shard.state == SHARD_REVOKING));
+        if (shard.owner.size) check_owner(group, &shard);
+        free += shard.state == SHARD_FREE;
+        moving += shard.state == SHARD_REVOKING;
+    }
+    CHECK(free == group->row.shards_free && moving == group->row.shards_moving);
+    CHECK(moving <= group->row.shards && group->row.shards == group->config.shards);
+    totals->shards += group->row.shards;
+    totals->owned += group->row.shards - free;
 }
 
 /* --- the operations --- */

@@ -149,10 +149,11 @@ static void put_on_probation(struct group *group, struct member *member)
 {
     uint64_t now_ms = group->apply->time_ms, span_ms = group->config.probation_ms;
     if (now_ms - member->flap_ms > FLAP_WINDOW_MS) member->flaps = 0;
-    for (uint64_t i = 0; i < member->flaps && span_ms < PROBATION_MAX_MS; i++) span_ms *= 2;
+    uint64_t max_ms = span_ms > PROBATION_MAX_MS ? span_ms : PROBATION_MAX_MS;
+    for (uint64_t i = 0; i < member->flaps && span_ms && span_ms < max_ms; i++) span_ms *= 2;
     member->flaps++;
     member->flap_ms = now_ms;
-    member->probation_ms = now_ms + (span_ms < PROBATION_MAX_MS ? span_ms : PROBATION_MAX_MS);
+    member->probation_ms = !span_ms ? 0 : now_ms + (span_ms < max_ms ? span_ms : max_ms);
 }
 
 static void follow(struct group *group)
@@ -167,7 +168,7 @@ void member_begin(struct group *group, struct member *member, enum member_reason
     struct apply *apply = group->apply;
     bool failed = member->state == MEMBER_FAILED;
     remember(group, member, MEMBER_ALIVE, reason);
-    if (member->lease)
+    if (is_up(member->state))
         group_shards_let_go(group, member); /* taken over: what the other one had, it has no more */
     if (member->state) depart(group, member);
     let_lease_go(group, member, END_TRANSFERRED);
@@ -203,6 +204,10 @@ void member_enter(struct group *group, struct member *member, enum member_state 
 {
     remember(group, member, state, reason);
     depart(group, member);
+    if (state == MEMBER_SUSPECT && reason == MEMBER_EXPIRED) {
+        member->guarded = true;
+        group->row.guarded++;
+    }
     if (!is_up(state)) {
         member->draining = false;
         let_lease_go(group, member, state == MEMBER_LEFT ? END_RELEASED : END_EXPIRED);
