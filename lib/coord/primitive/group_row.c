@@ -119,8 +119,7 @@ static bool idle(const struct group_row *row)
 {
     uint64_t members = 0;
     for (size_t state = MEMBER_ALIVE; state <= MEMBER_STATES; state++) members += row->counts[state];
-    return !row->config && !members && !row->broadcasts && !row->guard_due_ms &&
-           !row->shards_due_ms;
+    return !row->config && !members && !row->broadcasts && !row->guard_due_ms && !row->shards_due_ms;
 }
 
 static bool is_idle(struct apply *apply, struct slice name)
