@@ -1,8 +1,10 @@
-"""Groups over HTTP: picks, owners, shards, reports, broadcasts, and every refusal."""
+"""Groups over HTTP: picks, owners, shards, reports, broadcasts, every refusal, the guide's lines."""
 
 import itertools
+import subprocess
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -395,3 +397,21 @@ def test_a_broadcast_is_for_those_that_were_there(client, g):
     assert (status, refused["code"]) == (409, "not_targeted")
     status, _, refused = acknowledge(client, g, number + 1, "b", late)
     assert (status, refused["code"]) == (404, "broadcast_not_found")
+
+
+# --- as people write it ---
+
+
+def test_the_guide_runs(own_node):
+    """Every line of api/guide/groups.md does what it says, against a node of its own."""
+    guide = Path(__file__).resolve().parents[2] / "api" / "guide" / "groups.md"
+    lines = [line[4:] for line in guide.read_text().splitlines() if line.startswith("    ")]
+    assert len(lines) > 30
+    node = own_node()
+    script = "\n".join(["set -e -o pipefail; curl() { command curl -fsS \"$@\"; }"] + lines)
+    done = subprocess.run(["bash", "-c", script.replace("localhost:7400", f"localhost:{node.port}")],
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert '"state":"satisfied"' in done.stdout and "n1 10.0.0.1:80 alive" in done.stdout
+    assert node.request("GET", "/v1/groups/web")[0] == 404
+    assert sum(shard["owner"] == "b" for shard in node.request("GET", "/v1/groups/workers/shards")[2]["shards"]) == 1
