@@ -57,7 +57,7 @@ void asks_session(struct node *node)
 static void begin_apply(struct node *node, struct apply *apply)
 {
     struct state_mark mark = state_mark(node->contents.state);
-    apply_begin(apply, node->rows, &node->arena, node->applied, mark.term, mark.time_ms);
+    apply_begin(apply, node->rows, &node->arena, node->applied, mark.term, node_read_time_ms(node));
 }
 
 static void query(struct node *node, struct apply *apply, const struct operation *operation, const void *args)

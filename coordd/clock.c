@@ -12,6 +12,11 @@ uint64_t wallclock_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint64_t readclock_ms(void)
+{
+    return wallclock_ms();
+}
+
 uint64_t random_number(void)
 {
     uint64_t number = 0;

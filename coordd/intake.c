@@ -23,7 +23,7 @@ static void answer_stale(struct node *node, struct call *call)
     struct apply apply;
     struct state_mark mark = state_mark(node->contents.state);
     call->age_ms = age_ms(node);
-    apply_begin(&apply, node->rows, &node->arena, node->applied, mark.term, mark.time_ms);
+    apply_begin(&apply, node->rows, &node->arena, node->applied, mark.term, node_read_time_ms(node));
     coord_query(&apply, call->operation, call->args);
     struct answer answer;
     if (!watches_keep(node->watches, call, &apply, &answer))

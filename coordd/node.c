@@ -348,6 +348,12 @@ uint64_t node_time_ms(struct node *node)
     return node->paced_ms;
 }
 
+uint64_t node_read_time_ms(const struct node *node)
+{
+    uint64_t applied_ms = state_mark(node->contents.state).time_ms, now_ms = readclock_ms();
+    return now_ms > applied_ms ? now_ms : applied_ms;
+}
+
 uint64_t node_propose(struct node *node, const struct operation *operation, const void *args, uint64_t origin,
                       uint64_t request)
 {

@@ -350,6 +350,7 @@ void node_see(struct node *node); /* what the watches are to see of the state */
 bool node_tell(struct node *node, uint64_t to, enum wire_kind kind, const void *data);
 uint64_t node_hold_ms(const struct node *node); /* how long a request may wait for a leader */
 uint64_t node_time_ms(struct node *node);       /* in office: what an entry is stamped with, ms since 1970 */
+uint64_t node_read_time_ms(const struct node *node); /* of reads: ages grow while nothing is written, too */
 /* Appends a command to the leader's log; 0 when this node cannot. */
 uint64_t node_propose(struct node *node, const struct operation *operation, const void *args, uint64_t origin,
                       uint64_t request);

@@ -4,7 +4,8 @@
  * a bookmark with the revision of the last page, and the watcher is live: as if all had been read at once.
  *
  * Objects are found by the tables: a query with the object "/locks/{prefix}*" lists names, the query with
- * "/locks/{name}" shows each. Nothing before the bookmark carries an id: whoever breaks off begins anew. */
+ * "/locks/{name}", or "/queues/{queue}*", and a path that ends so shows each. Nothing before the bookmark
+ * carries an id: whoever breaks off begins anew. */
 #include "base/check.h"
 #include "base/memory.h"
 #include "coordd/watch_internal.h"
@@ -24,9 +25,15 @@ static struct slice parent_of(const char *object)
     return slice_of(object, strcspn(object, "{*"));
 }
 
+static bool shows_one(const struct operation *operation)
+{
+    return operation->path && operation->path[strlen(operation->path) - 1] == '}';
+}
+
+/* A query of one object may have a prefix too: it changes with what is below it. */
 static bool is_list(const struct operation *operation)
 {
-    if (operation->kind != OPERATION_QUERY || !operation->object) return false;
+    if (operation->kind != OPERATION_QUERY || !operation->object || shows_one(operation)) return false;
     return operation->object[strlen(operation->object) - 1] == '*';
 }
 
@@ -36,11 +43,12 @@ static const struct operation *get_of(struct slice parent, struct slice *part)
         for (size_t i = 0; i < primitives[p]->operation_count; i++) {
             const struct operation *operation = &primitives[p]->operations[i];
             if (operation->kind != OPERATION_QUERY || !operation->object || is_list(operation)) continue;
-            const char *rest = operation->object + parent.size, *path = operation->path;
-            if (!path || path[strlen(path) - 1] != '}') continue; /* it asks something else of the object */
-            if (!slice_equal(parent_of(operation->object), parent) || rest[strcspn(rest, "}")] != '}' ||
-                rest[strcspn(rest, "}") + 1])
+            const char *rest = operation->object + parent.size;
+            if (!shows_one(operation)) continue; /* it asks something else of the object */
+            if (!slice_equal(parent_of(operation->object), parent) || rest[strcspn(rest, "}")] != '}')
                 continue;
+            const char *behind = rest + strcspn(rest, "}") + 1;
+            if (*behind && strcmp(behind, "*") != 0) continue;
             *part = slice_of(rest + 1, strcspn(rest + 1, ".}"));
             return operation;
         }
@@ -225,6 +233,14 @@ static bool show_page(struct watches *watches, struct watcher *watcher, const st
 
 /* --- events of what was shown already --- */
 
+/* What is below an object is shown with it, as far as it is shown at all. */
+static bool is_below(const struct operation *get, struct slice name, struct slice shown)
+{
+    bool prefixed = get->object[strlen(get->object) - 1] == '*';
+    return prefixed && shown.size && name.size > shown.size && slice_starts_with(name, shown) &&
+           name.data[shown.size] == '/';
+}
+
 static bool is_shown(const struct initial *initial, struct slice path)
 {
     struct list_of_objects list;
@@ -234,8 +250,9 @@ static bool is_shown(const struct initial *initial, struct slice path)
     struct slice name = slice_skip(path, list.parent.size);
     uint64_t number = lease_from_text(name);
     if (!initial->begun) return false;
-    return initial->number ? number && number <= initial->number
-                           : slice_compare(name, buffer_slice(&initial->cursor)) <= 0;
+    if (initial->number) return number && number <= initial->number;
+    struct slice shown = buffer_slice(&initial->cursor);
+    return slice_compare(name, shown) <= 0 || is_below(list.get, name, shown);
 }
 
 static void send_shown(struct watches *watches, struct watcher *watcher, const struct event *events)

@@ -69,7 +69,24 @@
  * 73 a leader sends snapshots only once it is in office
  * 74 a refusal is believed in a later term than the one it was given in
  * 75 who does not vote knows for ever the leader it last heard
- * 76 asked twice for a session, a leader opens two */
+ * 76 asked twice for a session, a leader opens two
+ *
+ * 80 the end of a claim is taken from any token
+ * 81 a lease ends and its tasks stay claimed
+ * 82 the slot of a group is not given back
+ * 83 a task that is to be tried again gives back the slot of its group
+ * 84 the slot of a key is not given back
+ * 85 a unique key stays taken when its task is over
+ * 86 a timer that is moved is left where it was
+ * 87 a paused queue hands out
+ * 88 a task that is being done counts as done for those that need it
+ * 89 a claim waits on when its client is gone
+ * 90 the time for a claim counts from when the task was made
+ * 91 what is over is kept from when the task was made
+ * 92 losses are not counted
+ * 93 the second of a group that waits goes first
+ * 94 a failed task is ready at once
+ * 95 a schedule counts from when it fired */
 #ifndef COORDD_BASE_MUTANT_H
 #define COORDD_BASE_MUTANT_H
 

@@ -42,6 +42,8 @@ struct apply {
     uint64_t lease_count;               /* leases begun in this entry */
     uint64_t space_revision;            /* kv: the dense revision that this entry made; 0: none yet */
     uint64_t keys_deleted;              /* kv: by prefix, in this entry */
+    uint64_t tasks_shared;              /* queue: with claims that waited, in this entry */
+    uint64_t bytes_shared;              /* and how large they are in the answers */
     bool in_txn;                        /* within a transaction: nothing may wait */
     struct {
         struct slice lock; /* empty: none given */

@@ -213,7 +213,7 @@ static int64_t local_from(const struct cron *cron, int64_t local_s)
     return INT64_MAX;
 }
 
-static int64_t next_in_real_time(const struct cron *cron, const struct zone *zone, int64_t from_s)
+static int64_t next_in_real_time(const struct cron *cron, struct zone *zone, int64_t from_s)
 {
     for (;;) {
         int64_t offset = zone_offset(zone, from_s), change = zone_next_change(zone, from_s);
@@ -225,7 +225,7 @@ static int64_t next_in_real_time(const struct cron *cron, const struct zone *zon
 }
 
 /* In the second of two passes through the same local times all of them have been; on behind them. */
-static int64_t local_after(const struct zone *zone, int64_t after_s)
+static int64_t local_after(struct zone *zone, int64_t after_s)
 {
     int64_t local = after_s + zone_offset(zone, after_s);
     int64_t passed = after_s - zone_instant(zone, local);
@@ -234,7 +234,7 @@ static int64_t local_after(const struct zone *zone, int64_t after_s)
     return change + zone_offset(zone, change - 1);
 }
 
-int64_t cron_next(const struct cron *cron, const struct zone *zone, int64_t after_s)
+int64_t cron_next(const struct cron *cron, struct zone *zone, int64_t after_s)
 {
     if (cron->hours == all_hours) return next_in_real_time(cron, zone, after_s + 1);
     int64_t local = local_from(cron, local_after(zone, after_s));

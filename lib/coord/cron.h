@@ -27,6 +27,6 @@ struct cron {
 bool cron_parse(struct slice text, struct cron *cron, const char **why);
 /* The first firing after that instant, both in seconds since 1970. INT64_MAX: none (only when the pattern was
  * never parsed). */
-int64_t cron_next(const struct cron *cron, const struct zone *zone, int64_t after_s);
+int64_t cron_next(const struct cron *cron, struct zone *zone, int64_t after_s);
 
 #endif

@@ -13,16 +13,7 @@
 #include "coord/wait.h"
 
 const struct primitive *const primitives[] = {
-    &wait_primitive,
-    &lease_primitive,
-    &lock_primitive,
-    &cluster_primitive,
-    &election_primitive,
-    &kv_primitive,
-    &txn_primitive,
-    &watch_primitive,
-    &queue_primitive,
-    &schedule_primitive,
-    &group_primitive,
-    NULL,
+    &wait_primitive,     &lease_primitive,    &lock_primitive,  &cluster_primitive,
+    &election_primitive, &kv_primitive,       &txn_primitive,   &watch_primitive,
+    &queue_primitive,    &schedule_primitive, &group_primitive, NULL,
 };

@@ -56,6 +56,7 @@ enum field_flag {
     FIELD_REQUIRED = 1, /* must be given */
     FIELD_NULL = 2,     /* out: null instead of 0 or "" */
     FIELD_HIDDEN = 4,   /* in rows only: never in JSON, never settable */
+    FIELD_LINES = 8,    /* TEXT: may have several lines, and tabs */
 };
 
 struct list {

@@ -96,16 +96,19 @@ uint64_t lease_from_text(struct slice text)
     return lease;
 }
 
-static bool plain_text(struct slice text)
+static bool plain_text(struct slice text, bool lines)
 {
-    for (size_t i = 0; i < text.size; i++)
-        if (text.data[i] < 0x20 || text.data[i] == 0x7f) return false;
+    for (size_t i = 0; i < text.size; i++) {
+        bool control = text.data[i] < 0x20 || text.data[i] == 0x7f;
+        if (control && !(lines && memchr("\n\r\t", text.data[i], 3))) return false;
+    }
     return utf8_valid(text);
 }
 
 static bool check_text(struct setting *setting, const struct field *field, struct slice text)
 {
-    if (!plain_text(text)) return complain(setting, field, "must be UTF-8 without control characters");
+    if (!plain_text(text, field->flags & FIELD_LINES))
+        return complain(setting, field, "must be UTF-8 without control characters");
     size_t min = field->type == FIELD_NAME && field->min == 0 ? 1 : (size_t)field->min;
     size_t max = field->max && field->type != FIELD_TEXTS ? (size_t)field->max : 255;
     if (text.size >= min && text.size <= max) return true;
@@ -126,7 +129,7 @@ static bool put_cron(struct setting *setting, const struct field *field, struct 
 {
     struct cron cron;
     const char *why;
-    if (plain_text(text) && !cron_parse(text, &cron, &why)) {
+    if (plain_text(text, false) && !cron_parse(text, &cron, &why)) {
         setting->complaint = arena_printf(setting->arena, "%s: %s", field->name, why);
         return false;
     }

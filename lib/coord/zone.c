@@ -131,7 +131,7 @@ static int64_t change_day(const struct zone_change *change, int64_t year)
     int64_t first = date_days(year, change->month, 1);
     unsigned skipped = (change->day + 7 - date_weekday(first)) % 7;
     unsigned in_month = skipped + 7 * (change->week - 1u);
-    while (in_month >= date_month_size(year, change->month)) in_month -= 7;
+    if (in_month >= date_month_size(year, change->month)) in_month -= 7;
     return first + in_month;
 }
 
@@ -228,38 +228,41 @@ enum zone_known zone_by_name(struct slice name, struct slice *rule)
 
 /* --- offsets and instants --- */
 
+static void look_at(struct zone *zone, int64_t at_s, int64_t offset_s, int64_t utc_s)
+{
+    if (at_s > utc_s && at_s < zone->known.until_s) zone->known.until_s = at_s;
+    if (at_s > utc_s || at_s <= zone->known.since_s) return;
+    zone->known.since_s = at_s;
+    zone->known.offset_s = offset_s;
+}
+
 /* A change may be set so many hours off its day that it falls into the year beside. */
-int64_t zone_offset(const struct zone *zone, int64_t utc_s)
+static void look_around(struct zone *zone, int64_t utc_s)
 {
-    if (!zone->changes) return zone->offset_s;
-    int64_t year = year_of(utc_s), latest = INT64_MIN, offset = zone->offset_s;
-    for (int64_t y = year - 2; y <= year + 1; y++) {
-        int64_t begins = summer_begins(zone, y), ends = summer_ends(zone, y);
-        if (begins <= utc_s && begins > latest) {
-            latest = begins;
-            offset = zone->summer_s;
-        }
-        if (ends <= utc_s && ends > latest) {
-            latest = ends;
-            offset = zone->offset_s;
-        }
+    if (utc_s >= zone->known.since_s && utc_s < zone->known.until_s) return;
+    int64_t year = zone->changes ? year_of(utc_s) : 0;
+    zone->known.since_s = INT64_MIN;
+    zone->known.until_s = INT64_MAX;
+    zone->known.offset_s = zone->offset_s;
+    for (int64_t y = year - 2; zone->changes && y <= year + 2; y++) {
+        look_at(zone, summer_begins(zone, y), zone->summer_s, utc_s);
+        look_at(zone, summer_ends(zone, y), zone->offset_s, utc_s);
     }
-    return offset;
 }
 
-int64_t zone_next_change(const struct zone *zone, int64_t utc_s)
+int64_t zone_offset(struct zone *zone, int64_t utc_s)
 {
-    int64_t next = INT64_MAX, year = zone->changes ? year_of(utc_s) : 0;
-    if (!zone->changes) return next;
-    for (int64_t y = year - 1; y <= year + 2; y++) {
-        int64_t begins = summer_begins(zone, y), ends = summer_ends(zone, y);
-        if (begins > utc_s && begins < next) next = begins;
-        if (ends > utc_s && ends < next) next = ends;
-    }
-    return next;
+    look_around(zone, utc_s);
+    return zone->known.offset_s;
 }
 
-int64_t zone_instant(const struct zone *zone, int64_t local_s)
+int64_t zone_next_change(struct zone *zone, int64_t utc_s)
+{
+    look_around(zone, utc_s);
+    return zone->known.until_s;
+}
+
+int64_t zone_instant(struct zone *zone, int64_t local_s)
 {
     if (!zone->changes) return local_s - zone->offset_s;
     int64_t most = zone->offset_s > zone->summer_s ? zone->offset_s : zone->summer_s;

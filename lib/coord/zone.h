@@ -26,6 +26,9 @@ struct zone {
     int32_t offset_s, summer_s; /* what to add to UTC; summer_s only when it changes */
     bool changes;
     struct zone_change begins, ends; /* of summer time */
+    struct {
+        int64_t since_s, until_s, offset_s;
+    } known; /* internal: the time between changes that was looked at last */
 };
 
 /* A rule such as "CET-1CEST,M3.5.0,M10.5.0/3"; false: it is none, or its changes are less than a week apart.
@@ -45,11 +48,11 @@ enum zone_known {
 /* The rule of a name of the IANA database (zone_table.c). */
 enum zone_known zone_by_name(struct slice name, struct slice *rule);
 
-int64_t zone_offset(const struct zone *zone, int64_t utc_s);
+int64_t zone_offset(struct zone *zone, int64_t utc_s);
 /* The first change after utc_s; INT64_MAX: there is none. */
-int64_t zone_next_change(const struct zone *zone, int64_t utc_s);
+int64_t zone_next_change(struct zone *zone, int64_t utc_s);
 /* The instant of a local time: of two the first; of none (the clock jumped over it) the end of the jump. */
-int64_t zone_instant(const struct zone *zone, int64_t local_s);
+int64_t zone_instant(struct zone *zone, int64_t local_s);
 
 /* Days since 1970-01-01 in the proleptic Gregorian calendar. */
 int64_t date_days(int64_t year, unsigned month, unsigned day);

@@ -324,3 +324,20 @@ def test_a_task_is_done_together_with_its_effect(client, q):
     for waits in ({"op": "queue.claim", "queue": name, "wait": 5}, {"op": "queue.next", "queue": name, "claim": {"wait": 5}}):
         status, _, answer = client.request("POST", "/v1/txn", {"then": [waits]})
         assert (status, answer["code"]) == (422, "senseless") and "does not wait" in answer["detail"], waits
+
+
+# --- figures ---
+
+
+def test_metrics_show_how_queues_stand(client, q):
+    path, token = take(client, q)
+    client.request("POST", f"{path}/complete?{token}")
+    enqueue(client, q)
+    name = q.split("/")[-1]
+    lines = [f'coordd_queue_tasks{{queue="{name}",state="ready"}} 1', f'coordd_queue_tasks{{queue="{name}",state="done"}} 1',
+             f'coordd_queue_events_total{{queue="{name}",event="enqueued"}} 2', f'coordd_queue_attempts_total{{queue="{name}",outcome="done"}} 1',
+             f'coordd_queue_run_seconds_count{{queue="{name}"}} 1', f'coordd_queue_claims_waiting{{queue="{name}"}} 0']
+    until(lambda: set(lines) <= set(client.request("GET", "/metrics")[2].splitlines()), "a look was taken")
+    until(lambda: f'coordd_queue_oldest_ready_seconds{{queue="{name}"}} 0.000' not in client.request("GET", "/metrics")[2], "it grows older")
+    status, _, shown = client.request("GET", q)
+    assert shown["oldest_ready_ms"] > 0 and shown["totals"]["done"] == 1 and shown["rates"]["1m"]["done"] == 1

@@ -125,7 +125,7 @@ def test_fields_that_contradict_each_other(client, q):
     for method, path, body in (
             ("POST", "/tasks", {"delay": "1s", "not_before": 1}), ("POST", "/tasks", {"delay": "2h", "deadline": "1h"}),
             ("POST", "/tasks", {"dedup": "live"}), ("POST", "/tasks", {"duplicate": "reject"}),
-            ("POST", "/tasks", {"key": "k", "dedup": "off", "duplicate": "reject"}), ("POST", "/tasks", {"not_before": 9007199254740991}),
+            ("POST", "/tasks", {"key": "k", "dedup": "off", "duplicate": "reject"}), ("POST", "/tasks", {"not_before": 253402300799999}),
             ("POST", "/tasks", [{}, {"duplicate": "reject"}]),
             ("PUT", "", {"backoff": "1h", "backoff_max": "1m"}), ("PUT", "", {"dead_letter": q.split("/")[-1]}),
             ("POST", "/claim", {"ttl": "10s", "lease": "L1"}), ("POST", "/next", {"claim": {"ttl": "10s", "lease": "L1"}}),
@@ -178,8 +178,8 @@ def test_a_task_that_is_over_is_not_cancelled(client, q):
 
 def test_a_lease_that_is_not_there(client, q):
     enqueue(client, q)
-    refused(client, "POST", f"{q}/claim?lease=Lffffffff", 404, "lease_not_found")
-    refused(client, "POST", f"{q}/next", 404, "lease_not_found", {"claim": {"lease": "Lffffffff"}})
+    refused(client, "POST", f"{q}/claim?lease=L1fffffffffffff", 404, "lease_not_found")
+    refused(client, "POST", f"{q}/next", 404, "lease_not_found", {"claim": {"lease": "L1fffffffffffff"}})
     assert client.request("GET", q)[2]["ready"] == 1
 
 

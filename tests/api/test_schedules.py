@@ -166,6 +166,18 @@ def test_run_now(client, name):
     assert (task["priority"], task["origin"]) == (2, f"@{name}")
 
 
+def test_one_bare_line(client, name):
+    plain = {"Accept": "text/plain"}
+    for number, query in enumerate(("queue=q&cron=0%200%201%201%20*", "queue=q&every=1h&paused=true")):
+        assert client.request("PUT", f"/v1/schedules/{name}-{number}?{query}")[0] == 201
+    line = client.request("GET", f"/v1/schedules/{name}-0", headers=plain)[2]
+    assert TIME.match(line.strip()) and "-01-01T00:00:00.000Z" in line
+    assert client.request("GET", f"/v1/schedules/{name}-1", headers=plain)[2] == "-\n"
+    listed = client.request("GET", f"/v1/schedules?prefix={name}-", headers=plain)[2]
+    assert listed == f"{name}-0 {line}{name}-1 -\n"
+    assert client.request("POST", f"/v1/schedules/{name}-1/run", headers=plain)[2].strip().isdigit()
+
+
 def test_run_now_is_safe_to_retry(client, name):
     put(client, name, f"queue={name}&every=1h")
     key = {"Idempotency-Key": name}

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build} rounds=${2:-3} seconds=${3:-3}
 cmake -G Ninja -B "$build" -DCOORDD_TESTS=ON . >/dev/null
-ninja -C "$build" coordd bench_load bench_fsync bench_hello >/dev/null
+ninja --quiet -C "$build" coordd bench_load bench_fsync bench_hello
 bin=$build/tests/bench
 work=$(mktemp -d "$build/bench.XXXXXX")
 node='' hello=''

@@ -3,6 +3,7 @@ nodes and the coordinator are killed in the middle."""
 
 import collections
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -12,7 +13,6 @@ import subprocess
 
 import pytest
 
-from tests.cluster.conftest import SLOW
 from tests.support.node import BROKEN, TOP, until
 
 EXAMPLE = TOP / "deploy" / "examples" / "wordcount"
@@ -141,17 +141,27 @@ def test_what_cannot_be_done_is_told(shared, tmp_path):
             assert (directory / "output").read_text() == ""
 
 
-def kill_somebody(job, chance):
-    """A worker that has a task, any worker, or a node; it comes back. Says what it was."""
-    what = chance.choice(["worker with a task", "worker with a task", "worker", "node"])
+def with_a_task(job, chance):
+    """A worker that is stopped while it has a task; None: none has one just now."""
+    for name in chance.sample(list(job.workers), len(job.workers)):
+        os.killpg(job.workers[name].pid, signal.SIGSTOP)
+        claimed = job.ask(f"{QUEUE}/tasks?state=claimed")
+        if claimed and name in [task["worker"] for task in claimed["tasks"]]:
+            return name
+        os.killpg(job.workers[name].pid, signal.SIGCONT)
+    return None
+
+
+def kill_somebody(job, what, chance):
+    """It comes back. Says who it was."""
     if what == "node":
         name = chance.choice(job.cluster.running())
         job.cluster.kill9(name)
         job.cluster.restart(name)
         return what
-    tasks = (job.ask(f"{QUEUE}/tasks?state=claimed") or {"tasks": []})["tasks"] if what == "worker with a task" else []
-    busy = [task["worker"] for task in tasks if task["worker"] in job.workers]
-    name = chance.choice(busy or list(job.workers))
+    name = with_a_task(job, chance) if what == "worker with a task" else None
+    what = "worker with a task" if name else "worker"
+    name = name or chance.choice(list(job.workers))
     job.kill(job.workers.pop(name))
     job.hire(name.split("-")[0])
     return what
@@ -159,8 +169,8 @@ def kill_somebody(job, chance):
 
 def test_workers_and_nodes_are_killed(quick, tmp_path):
     chance = random.Random(os.environ.get("WORDCOUNT_SEED", "1"))
-    expected = write_corpus(tmp_path / "text", chance.random(), 10 if SLOW else 40, 400)
-    kills = collections.Counter()
+    expected = write_corpus(tmp_path / "text", chance.random(), 40, 400)
+    kills, victims = collections.Counter(), itertools.cycle(["worker with a task", "node", "worker with a task", "worker"])
     with Job(quick, tmp_path, tmp_path / "text", ttl="1s", lines=50) as job:
         for kind in [*KINDS] * 3:
             job.hire(kind)
@@ -179,11 +189,11 @@ def test_workers_and_nodes_are_killed(quick, tmp_path):
         job.kill(job.coordinator)
         job.coordinate()
         while job.coordinator.poll() is None:
-            kills[kill_somebody(job, chance)] += 1
+            kills[kill_somebody(job, next(victims), chance)] += 1
             until(lambda: progress(8), "the job goes on", 120, 0.02)
         assert counted(job.output()) == expected
         queue = job.ask(QUEUE)
-        print(kills, queue)
-        assert kills["node"] and kills["worker"] and kills["worker with a task"]
+        print(kills, queue["totals"])
+        assert kills["node"] and kills["worker with a task"]
         assert queue["dead"] == queue["cancelled"] == queue["claimed"] == queue["ready"] == queue["blocked"] == 0
         assert queue["totals"]["lost"] > 0

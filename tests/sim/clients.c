@@ -196,16 +196,20 @@ static void generated(struct client *client)
     client->generated = true;
 }
 
-/* A key of its own is put under an Idempotency-Key, again and again until there is an answer. However often
- * it is sent, and wherever, it is put once: its version is 1. */
+/* Something is asked for under an Idempotency-Key, again and again until there is an answer. However often it
+ * is sent, and wherever, it is done once: the judge sees to it, and the version of a key of its own is 1. */
 static void repeat(struct client *client)
 {
-    char line[40], key[40];
+    char line[80], key[40];
     client->once += !client->repeats;
     client->repeats = true;
-    snprintf(line, sizeof line, "key=once-%u-%u value=x", client->number, client->once);
+    unsigned kind = world.faults.queues ? client->once % 3 : 0;
+    static const char *const names[] = {"kv.put", "queue.enqueue", "queue.claim"};
+    if (kind == 0) snprintf(line, sizeof line, "key=once-%u-%u value=x", client->number, client->once);
+    if (kind == 1) snprintf(line, sizeof line, "queue=o payload=3 group=g");
+    if (kind == 2) snprintf(line, sizeof line, "queue=o worker=w%u max=2 ttl=3s", client->number);
     snprintf(key, sizeof key, "retry-%u-%u", client->number, client->once);
-    struct call *call = make_call("kv.put", line);
+    struct call *call = make_call(names[kind], line);
     struct operation_item *item = arena_alloc(&call->arena, sizeof *item);
     struct guarded_args *guard = arena_alloc(&call->arena, sizeof *guard);
     *item = (struct operation_item){call->operation, call->args};
@@ -219,7 +223,9 @@ static void repeated(struct client *client, const struct call *call)
 {
     client->repeats = false;
     if (call->replayed) mark(MARK_ANSWER_REPLAYED);
+    if (call->replayed && strcmp(call->operation->name, "queue.claim") == 0) mark(MARK_CLAIM_REPLAYED);
     if (world.faults.wall_jumps) return; /* leaders whose clocks differ by hours may forget a key too early */
+    if (strcmp(call->operation->name, "kv.put") != 0) return;
     if (call->outcome == OUTCOME_OK || (call->outcome == OUTCOME_CREATED && value(call, "version") != 1))
         sim_fail("what was asked for once was done twice");
 }
@@ -438,8 +444,8 @@ static void take(struct client *client, const struct call *call)
     } else if (call->outcome != OUTCOME_OUTCOME_UNKNOWN) {
         judge_told(call->number, call, client->acked_before);
         if (call->guard) repeated(client, call);
-        judge_query(call);
         if (!client->generated) members_told(client->number, call, client->sent_ms, !client->at->seen_leader);
+        workers_answered(client->number);
         bool good = call->outcome == OUTCOME_OK || call->outcome == OUTCOME_CREATED ||
                     call->outcome == OUTCOME_NOTHING;
         if (good)
@@ -458,7 +464,7 @@ void clients_answer(struct call *call)
     struct client *client = call->request;
     *due = (struct due){.call = call, .from = sim_current, .process = sim_current->node};
     if (client) client->answered = true;
-    judge_query(call);
+    if (call->revision) judge_query(call, node_read_time_ms(sim_current->node));
     heap_set(&answers, &due->at, sim_local_ms(sim_current));
     sim_trace("%s answers %llu, left %llu", sim_current->name, (unsigned long long)call->number,
               (unsigned long long)value(call, "expires_in_ms"));

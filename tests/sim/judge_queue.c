@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "coord/coord.h"
+#include "coord/primitive/schedule.h"
 #include "coord/primitive/txn.h"
 #include "tests/sim/queue_model.h"
 
@@ -205,6 +206,7 @@ static void told_of_made(const struct apply *apply, struct slice queue, const st
     }
     mark(MARK_TASK_DEDUPLICATED);
     task->asked_index = apply->index;
+    task->replaced = true;
     if (!slice_is(view_text(asks, asked, "key"), task->key))
         sim_fail("task %llu has not that key", (number)id);
     if (!model_live(task) && task->changed_index < apply->index)
@@ -269,10 +271,23 @@ static const void *args_of(const struct command *command)
     return ((const struct operation_item *)guarded->operation.items)->args;
 }
 
+/* What was done under an Idempotency-Key is not done again under it. */
+static void judge_once(const struct apply *apply, const struct command *command)
+{
+    static struct map done; /* hash of a key */
+    if (command->operation != operation_guarded || world.faults.wall_jumps) return;
+    const struct guarded_args *guarded = command->args;
+    uint64_t hash = row_hash(guarded->retry_key, SLICE("x")) | 1;
+    if (guarded->retry_key.size && map_get(&done, hash))
+        sim_fail("entry %llu does again what was done under its Idempotency-Key", (number)apply->index);
+    map_put(&done, hash, &done);
+}
+
 static void judge_answer(const struct apply *apply, const struct command *command,
                          const struct answer *answer)
 {
     if (answer->replayed) return;
+    if (answer->to_index == apply->index && good(answer->outcome)) judge_once(apply, command);
     if (answer->to_index != apply->index) { /* it waited */
         if (!hands_out(answer->shape) || !good(answer->outcome)) return;
         if (map_get(&gone, answer->to_index))
@@ -310,19 +325,30 @@ static bool time_has_come(const struct apply *apply, const struct model_task *ta
 /* Commands that may end claims of tasks that they do not answer for one by one. */
 static bool may_end_any(const struct command *command)
 {
-    static const char *const names[] = {
-        "txn",           "queue.cancel",  "queue.purge",        "queue.delete",
-        "queue.unclaim", "queue.enqueue", "queue.enqueue_many", "schedule.run"};
+    static const char *const names[] = {"txn",           "queue.cancel",       "queue.purge", "queue.delete",
+                                        "queue.enqueue", "queue.enqueue_many", "schedule.run"};
     const char *name = model_operation(command)->name;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0) return true;
     return false;
 }
 
+/* Its answer could not be delivered, so the node gives it back. */
+static bool is_unclaimed(const struct command *command, const struct model_task *task)
+{
+    const struct operation *operation = command->operation;
+    return strcmp(operation->name, "queue.unclaim") == 0 &&
+           view_number(operation->args, command->args, "token") == task->left_token;
+}
+
 static void judge_ended_claim(const struct apply *apply, const struct command *command,
                               struct model_task *task)
 {
     if (task->ended_index == apply->index || may_end_any(command)) return;
+    if (is_unclaimed(command, task)) {
+        task->releases++;
+        return;
+    }
     if (lease_ended(apply, task->left_lease)) {
         mark(MARK_TASK_LOST);
         return;
@@ -341,6 +367,8 @@ static void judge_tasks(const struct apply *apply, const struct command *command
         if (task->changed_index == apply->index && task->told_index != apply->index)
             sim_fail("task %llu is handed out at entry %llu, but nobody is told", (number)task->id,
                      (number)apply->index);
+        if (task->most && task->claims - task->releases > task->most)
+            sim_fail("task %llu is handed out the %lluth time", (number)task->id, (number)task->claims);
         if (apply->lease_changes && lease_ended(apply, task->lease))
             sim_fail("lease L%llx has ended, but task %llu is still claimed by it", (number)task->lease,
                      (number)task->id);
@@ -372,6 +400,8 @@ void judge_queue_entry(struct apply *apply, const struct command *command)
             any = true;
             model_event(apply, command, event);
         }
+    for (const struct event *event = apply->events; event; event = event->next)
+        if (event->primitive == &schedule_primitive) judge_schedule_event(apply, event);
     for (const struct answer *answer = apply->answers; answer; answer = answer->next)
         judge_answer(apply, command, answer);
     if (any && strcmp(model_operation(command)->name, "queue.next") == 0)
@@ -441,8 +471,28 @@ static void find(const struct model_task *task)
         sim_fail("task %llu is in another state than was told", (number)task->id);
 }
 
+/* What a queue says of how many there are. */
+static void count(const struct model_queue *queue)
+{
+    char line[MODEL_NAME + 8];
+    uint64_t counts[TASK_STATES + 1] = {0};
+    snprintf(line, sizeof line, "queue=%s", queue->name);
+    const struct answer *answer = judge_ask("queue.get", line);
+    for (const struct model_task *task = model_all(); task; task = task->next)
+        if (task->queue == queue) counts[task->state]++;
+    for (size_t state = 1; state <= TASK_STATES; state++) {
+        bool found = answer->outcome == OUTCOME_OK;
+        const char *name = task_state_choices[state - 1];
+        uint64_t shown = found ? view_number(answer->shape, answer->data, name) : 0;
+        if (shown != counts[state])
+            sim_fail("queue %s has %llu tasks %s, and says %llu", queue->name, (number)counts[state], name,
+                     (number)shown);
+    }
+}
+
 void judge_queue_end(void)
 {
+    for (const struct model_queue *queue = model_queues(); queue; queue = queue->next) count(queue);
     uint64_t due_ms = coord_due_ms(judge_rows());
     for (const struct model_task *task = model_all(); task; task = task->next) find(task);
     if (due_ms < judge_time_ms() && due_ms + LATE_MS < judge_time_ms())

@@ -38,7 +38,7 @@ bool model_live(const struct model_task *task)
 static void copy_name(char *to, struct slice name)
 {
     size_t size = name.size < MODEL_NAME - 1 ? name.size : MODEL_NAME - 1;
-    memcpy(to, name.data, size);
+    if (size) memcpy(to, name.data, size);
     to[size] = 0;
 }
 
@@ -86,6 +86,11 @@ struct model_queue *model_queue(const char *name)
     snprintf(queue->name, sizeof queue->name, "%s", name);
     queues = queue;
     return queue;
+}
+
+struct model_queue *model_queues(void)
+{
+    return queues;
 }
 
 /* --- a new task --- */
@@ -217,8 +222,7 @@ static void hand_out(const struct apply *apply, const struct command *command, s
     if (steady) judge_limits(task);
     if (steady) judge_group(task);
     task->claims++;
-    if (steady && task->shown && task->claims - task->releases > task->max_attempts)
-        sim_fail("task %llu is handed out the %lluth time", (number)task->id, (number)task->claims);
+    task->most = steady && task->shown && !task->replaced ? task->max_attempts : 0;
     task->token = apply->index;
     task->claimed_ms = apply->time_ms;
     task->lease = task->cancel_ms = 0;
@@ -241,10 +245,11 @@ static void unblock(const struct model_task *task)
     mark(MARK_TASK_UNBLOCKED);
     for (size_t i = 0; i < task->after_count; i++) {
         const struct model_task *parent = model_find(task->after[i]);
-        if (parent && model_live(parent))
+        if (!parent) continue;
+        if (!parent->was_over) /* one that was redriven since counts once */
             sim_fail("task %llu goes on before %llu, which it waits for, is over", (number)task->id,
                      (number)parent->id);
-        if (parent && parent->last_state != TASK_DONE && task->on_dep_fail != DEP_FAIL_RUN)
+        if (parent->last_state != TASK_DONE && task->on_dep_fail != DEP_FAIL_RUN)
             sim_fail("task %llu goes on although %llu, which it waits for, did not succeed", (number)task->id,
                      (number)parent->id);
     }
@@ -346,7 +351,7 @@ void model_event(const struct apply *apply, const struct command *command, const
         task->left_token = task->token;
         task->left_state = state;
     }
-    task->before = task->state;
+    task->was_over |= task_is_over(state);
     task->state = task->last_state = state;
     task->changed_index = apply->index;
     task->changed_ms = apply->time_ms;

@@ -106,8 +106,9 @@ bool sim_is_member(const struct sim_node *sim)
 
 void sim_died(struct sim_node *sim, enum death how)
 {
+    bool full = sim->full_until_ms > sim_local_ms(sim); /* somebody makes room and starts it again */
     sim_trace("%s is down (%d)", sim->name, (int)how);
-    if (how == DEATH_EXIT && !sim->eio) sim->present = false;
+    if (how == DEATH_EXIT && !sim->eio && !full) sim->present = false;
     clients_node_died(sim);
     witness_died(sim);
     sim->node = NULL; /* its memory is gone with the process: not given back here */

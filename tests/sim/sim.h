@@ -158,7 +158,9 @@ extern const char *const fault_names[FAULT_KINDS];
     X(MEMBER_HEALTH)                                                                                         \
     X(MEMBER_EJECTED)                                                                                        \
     X(GROUP_GUARDED)                                                                                         \
-    X(LEADER_ASKED_FOR_FOLLOWER)
+    X(LEADER_ASKED_FOR_FOLLOWER)                                                                             \
+    X(CLAIM_REPLAYED)                                                                                        \
+    X(SCHEDULE_FIRED)
 
 enum mark {
 #define X(name) MARK_##name,
@@ -290,6 +292,7 @@ struct call *generator_call(struct known *known); /* NULL: none came up that is 
 /* `ttl_ms`: of the claim that it asks for, if any. */
 struct call *workers_call(unsigned number, uint64_t lease, uint64_t *ttl_ms);
 struct call *workers_sweep(unsigned number);
+void workers_answered(unsigned number); /* well or not: it goes on with the next */
 /* from_ms: since when what it was promised counts. */
 void workers_told(unsigned number, const struct call *call, uint64_t from_ms, uint64_t ttl_ms);
 size_t workers_known(const struct told_task **tasks);
@@ -325,8 +328,9 @@ void judge_node(struct sim_node *sim);    /* after each of its turns */
 void judge_applied(struct sim_node *sim); /* before its answers leave: it may die later in the turn */
 void judge_told(uint64_t number, const struct call *call, uint64_t acked_before);
 void judge_promise(uint64_t lease, uint64_t until_ms);
-void judge_query(const struct call *call); /* compared when the judge is in the same state */
-void judge_denied(uint64_t number);        /* "nothing was changed" */
+/* Compared when the judge is in the same state; time_ms: at which it was read. */
+void judge_query(const struct call *call, uint64_t time_ms);
+void judge_denied(uint64_t number); /* "nothing was changed" */
 void judge_end(void);
 uint64_t judge_last(void);
 size_t judge_leases(void); /* of clients, that are there now */

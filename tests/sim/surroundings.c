@@ -30,6 +30,11 @@ uint64_t wallclock_ms(void)
     return 1700000000000 + sim_current->wall_ms + sim_local_ms(sim_current);
 }
 
+uint64_t readclock_ms(void)
+{
+    return 0;
+}
+
 uint64_t random_number(void)
 {
     return draw(UINT32_MAX) << 32 | (draw(UINT32_MAX) + 1);

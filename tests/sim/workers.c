@@ -3,7 +3,8 @@
  *
  * Queues a, b and c are those that the generator draws too, with whatever settings it comes upon; o is as
  * queues are by themselves, so its groups are ordered; p has several of a group at once, one of a key, and
- * short pauses. In the calm, sweepers take all limits away and finish whatever is left (workers_sweep). */
+ * short pauses. Schedules are the same a, b and c, and s and t. In the calm, sweepers take all limits away
+ * and finish whatever is left (workers_sweep). */
 #include "tests/sim/sim.h"
 
 #include "base/check.h"
@@ -26,7 +27,7 @@ static struct worker {
     unsigned turn; /* of a sweeper */
 } workers[CLIENTS_MAX];
 
-static const char queues[QUEUES + 1] = "abcop";
+static const char queues[QUEUES + 1] = "abcop", schedules[QUEUES + 1] = "abcst";
 static struct told_task told[TOLD]; /* of all workers, the newest */
 static size_t told_count;
 static bool p_is_set;
@@ -283,6 +284,24 @@ static struct call *operate(void)
     return make_call(some[draw(sizeof some / sizeof *some)], line);
 }
 
+static struct call *operate_schedule(void)
+{
+    static const char *const some[] = {"schedule.pause", "schedule.resume", "schedule.resume", "schedule.run",
+                                       "schedule.delete"};
+    static const char *const overlap[] = {"allow", "skip", "queue_one", "cancel_running"};
+    static const char *const misfire[] = {"skip", "once", "all"};
+    char line[LINE], name = schedules[3 + draw(2)];
+    snprintf(line, sizeof line, "schedule=%c", name);
+    if (draw(2)) return make_call(some[draw(sizeof some / sizeof *some)], line);
+    snprintf(line, sizeof line, "schedule=%c queue=%c every=%llums overlap=%s misfire=%s", name, some_queue(),
+             1000 + ms(3000), overlap[draw(4)], misfire[draw(3)]);
+    option(line, 3, " group=g");
+    option(line, 4, " key=k");
+    option(line, 4, " jitter=500ms");
+    option(line, 4, " ttl=2s");
+    return make_call("schedule.put", line);
+}
+
 static struct call *set_p(void)
 {
     p_is_set = true;
@@ -298,7 +317,8 @@ struct call *workers_call(unsigned number, uint64_t lease, uint64_t *ttl_ms)
     *ttl_ms = 0;
     if (!p_is_set) return set_p();
     if (dice < 3) worker->count = 0; /* it vanished: nobody renews, nobody answers */
-    if (dice < 8) return operate();
+    if (dice < 5) return operate_schedule();
+    if (dice < 10) return operate();
     if (worker->count && dice < 18) return next(number, lease, ttl_ms);
     if (worker->count && dice < 55) return finish(worker);
     if (dice < 78) return draw(4) ? enqueue(some_queue()) : enqueue_many(some_queue());
@@ -313,9 +333,13 @@ struct call *workers_sweep(unsigned number)
     struct worker *worker = &workers[number];
     struct left_task left;
     char line[LINE];
-    if (worker->turn < 2 * QUEUES) {
+    if (worker->turn < QUEUES) {
+        snprintf(line, sizeof line, "schedule=%c", schedules[worker->turn]);
+        return make_call("schedule.delete", line);
+    }
+    if (worker->turn < 3 * QUEUES) {
         snprintf(line, sizeof line, "queue=%c", queues[worker->turn % QUEUES]);
-        return make_call(worker->turn++ < QUEUES ? "queue.put" : "queue.resume", line);
+        return make_call(worker->turn < 2 * QUEUES ? "queue.put" : "queue.resume", line);
     }
     bool some = judge_queue_left(&left);
     if (some && draw(3) == 0 && (left.held_up || left.due_in_ms > FAR_MS)) {
@@ -352,6 +376,11 @@ static void take_claimed(struct worker *worker, const struct call *call, uint64_
 static void take_made(const struct record *shape, const void *made, char queue)
 {
     remember((struct told_task){queue, view_id(shape, made, "id"), 0});
+}
+
+void workers_answered(unsigned number)
+{
+    if (world.sweeping) workers[number].turn++;
 }
 
 /* from_ms: since when what it was promised counts. */

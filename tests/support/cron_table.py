@@ -105,6 +105,8 @@ def cases():
                 for before in (3 * 3600, 1800, 0, -1800):
                     yield zone, text, instant, before
         yield zone, "*/10 59 1-2 * * *", instants[1], 1801
+        yield zone, "15 * * * *", instants[0], 3600
+        yield zone, "15 * * * *", instants[1], 3600
     for text in ("@hourly", "@daily", "@weekly", "@monthly", "@yearly", "0 0 29 2 *", "0 0 31 * *", "0 12 13 * 5",
                  "0 12 */10 * mon", "0 12 1-7 * *", "59 23 31 12 *", "0 9-17/2 * * MON-FRI", "5/20 6 * * *",
                  "0 0 * * fri-sun", "30 10 1,15 jan,JUL 7", "59 59 23 28-31 * *", "*/7 * * * * *", "1-2,58 0 0 * * *",

@@ -95,6 +95,17 @@ static inline uint64_t claim(struct coord_world *world)
     return coord_world_says(world, "\"tasks\":[]") ? 0 : world->index;
 }
 
+/* At most 1,000 tasks, all alike, in queue "q". */
+static inline void enqueue_alike(struct coord_world *world, size_t count, const char *each)
+{
+    struct buffer json = {0};
+    for (size_t i = 0; i < count; i++) buffer_printf(&json, "%s{%s}", i ? "," : "", each);
+    buffer_add_byte(&json, 0);
+    assert_int_equal(DO("queue.enqueue_many", "{'queue':'q','tasks':[%s]}", (const char *)json.data),
+                     OUTCOME_CREATED);
+    buffer_free(&json);
+}
+
 static inline void assert_text(struct slice text, const char *expected)
 {
     assert_int_equal(text.size, strlen(expected));

@@ -308,6 +308,9 @@ static void what_is_replaced_has_a_new_time_to_live(void **state)
     enqueue(world, ",'key':'k','duplicate':'replace'");
     pass(world, 60000);
     assert_state(world, 2, TASK_READY);
+    enqueue(world, ",'key':'k','duplicate':'replace','ttl':'2s'");
+    pass(world, 2000);
+    assert_state(world, 2, TASK_EXPIRED);
 }
 
 /* --- many --- */

@@ -1,37 +1,7 @@
 // links: api lib support
-/* How claims end: complete, fail, release, lost, cancelled; budgets and dead letters. */
+/* How claims end: complete, fail, lost, release; what is said of them meanwhile: progress, extend. */
 #include "coord/event.h"
-#include "tests/unit/queue_world.h"
-
-#define Q "'queue':'q'"
-
-static uint64_t enqueue_and_claim(struct coord_world *world, const char *more)
-{
-    assert_int_equal(DO("queue.enqueue", "{" Q "%s}", more), OUTCOME_CREATED);
-    return claim(world);
-}
-
-static enum outcome finish(struct coord_world *world, const char *how, uint64_t id, uint64_t token,
-                           const char *more)
-{
-    return DO(how, "{" Q ",'id':'%llu','token':%llu%s}", (unsigned long long)id, (unsigned long long)token,
-              more);
-}
-
-static const struct attempt *attempt_of(const struct task *task, size_t position)
-{
-    assert_true(position < task->history.count);
-    return (const struct attempt *)task->history.items + position;
-}
-
-static struct worker_row worker_of(struct coord_world *world)
-{
-    struct apply apply;
-    struct worker_row row;
-    apply_begin(&apply, world->rows, &world->arena, world->index, 1, world->time_ms);
-    worker_load(&apply, SLICE("q"), SLICE("w"), &row);
-    return row;
-}
+#include "tests/unit/queue_finish_test.h"
 
 /* --- complete --- */
 
@@ -151,6 +121,16 @@ static void the_worker_may_say_when_to_try_again(void **state)
                      OUTCOME_SENSELESS);
 }
 
+/* What programs say when they fail has several lines. */
+static void an_error_may_have_lines(void **state)
+{
+    struct coord_world *world = *state;
+    uint64_t token = enqueue_and_claim(world, "");
+    assert_int_equal(finish(world, "queue.fail", 1, token, ",'error':'Traceback:\\n\\tline 1\\r\\n'"),
+                     OUTCOME_OK);
+    assert_text(task_of(world, 1).error, "Traceback:\n\tline 1\r\n");
+}
+
 static void the_last_attempt_that_fails_is_the_death_of_a_task(void **state)
 {
     struct coord_world *world = *state;
@@ -175,12 +155,6 @@ static void a_permanent_failure_is_the_last(void **state)
 }
 
 /* --- lost --- */
-
-static void lose(struct coord_world *world, uint64_t id)
-{
-    assert_int_equal(DO("lease.revoke", "{'id':'L%llx'}", (unsigned long long)task_of(world, id).lease),
-                     OUTCOME_NOTHING);
-}
 
 static void a_task_that_kills_its_workers_dies_of_it(void **state)
 {
@@ -340,92 +314,6 @@ static void progress_stays_for_the_next_attempt_and_keeps_the_lease_alive(void *
     SAYS("\"progress\":{\"line\":7}");
 }
 
-/* --- cancel --- */
-
-static void what_nobody_has_claimed_is_cancelled_at_once(void **state)
-{
-    struct coord_world *world = *state;
-    DO("queue.enqueue", "{" Q "}");
-    DO("queue.enqueue", "{" Q ",'delay':'1h'}");
-    DO("queue.enqueue", "{" Q ",'after':['2']}");
-    assert_int_equal(DO("queue.cancel", "{" Q ",'id':'1','reason':'not wanted'}"), OUTCOME_OK);
-    SAYS("\"state\":\"cancelled\"");
-    SAYS("\"cancel_requested\":false,\"cancel_reason\":\"not wanted\"");
-    assert_int_equal(DO("queue.cancel", "{" Q ",'id':'3'}"), OUTCOME_OK);
-    assert_int_equal(DO("queue.cancel", "{" Q ",'id':'2'}"), OUTCOME_OK);
-    for (uint64_t id = 1; id <= 3; id++) assert_state(world, id, TASK_CANCELLED);
-    assert_int_equal(DO("queue.cancel", "{" Q ",'id':'1'}"), OUTCOME_TASK_OVER);
-    SAYS("\"state\":\"cancelled\"");
-    assert_int_equal(claim(world), 0);
-}
-
-static void a_running_task_is_asked_to_stop_and_taken_away_after_the_grace(void **state)
-{
-    struct coord_world *world = *state;
-    uint64_t token = enqueue_and_claim(world, "");
-    assert_int_equal(DO("queue.cancel", "{" Q ",'id':'1','reason':'why not','grace':'10s'}"), OUTCOME_OK);
-    SAYS("\"state\":\"claimed\"");
-    SAYS("\"cancel_requested\":true,\"cancel_reason\":\"why not\"");
-    struct event *event = events_next(world->rows, &world->arena, world->index - 1);
-    assert_true(event && event->kind->code == QUEUE_TASK_CANCEL_REQUESTED);
-    assert_int_equal(finish(world, "queue.progress", 1, token, ",'progress':1"), OUTCOME_OK);
-    SAYS("\"cancel_requested\":true,\"cancel_reason\":\"why not\"");
-    struct apply apply;
-    apply_begin(&apply, world->rows, &world->arena, world->index, 1, world->time_ms);
-    const struct yield_request *yield = queue_yield(&apply, task_what(&apply, 1));
-    assert_true(yield != NULL);
-    assert_text(yield->owner, "cancel");
-    assert_text(yield->reason, "why not");
-    assert_int_equal(yield->since_ms, world->time_ms);
-    assert_text(queue_what_path(&apply, task_what(&apply, 1)), "/queues/q/tasks/1");
-    pass(world, 9999);
-    assert_state(world, 1, TASK_CLAIMED);
-    pass(world, 1);
-    struct task task = task_of(world, 1);
-    assert_int_equal(task.state, TASK_CANCELLED);
-    assert_text(task.cancel_reason, "why not");
-    assert_int_equal(attempt_of(&task, 0)->end, ATTEMPT_CANCELLED);
-    assert_int_equal(worker_of(world).claimed, 0);
-    assert_int_equal(finish(world, "queue.complete", 1, token, ""), OUTCOME_CLAIM_LOST);
-}
-
-static void without_grace_a_running_task_is_taken_away_at_once(void **state)
-{
-    struct coord_world *world = *state;
-    enqueue_and_claim(world, "");
-    DO("queue.cancel", "{" Q ",'id':'1','reason':'first'}");
-    assert_int_equal(DO("queue.cancel", "{" Q ",'id':'1','grace':0}"), OUTCOME_OK);
-    SAYS("\"state\":\"cancelled\"");
-    SAYS("\"cancel_reason\":\"first\"");
-}
-
-static void a_cancelled_task_that_is_given_up_in_any_way_is_cancelled(void **state)
-{
-    static const char *const ways[] = {"queue.fail", "queue.release"};
-    struct coord_world *world = *state;
-    for (uint64_t id = 1; id <= 3; id++) {
-        uint64_t token = enqueue_and_claim(world, "");
-        DO("queue.cancel", "{" Q ",'id':'%llu'}", (unsigned long long)id);
-        if (id <= 2)
-            assert_int_equal(finish(world, ways[id - 1], id, token, ""), OUTCOME_OK);
-        else
-            lose(world, id);
-        assert_state(world, id, TASK_CANCELLED);
-        assert_int_equal(task_of(world, id).due_ms, 0);
-    }
-}
-
-static void a_cancelled_task_that_is_completed_nevertheless_is_done(void **state)
-{
-    struct coord_world *world = *state;
-    uint64_t token = enqueue_and_claim(world, "");
-    DO("queue.cancel", "{" Q ",'id':'1'}");
-    assert_int_equal(finish(world, "queue.complete", 1, token, ""), OUTCOME_OK);
-    pass(world, 60000);
-    assert_state(world, 1, TASK_DONE);
-    assert_int_equal(DO("queue.cancel", "{" Q ",'id':'1'}"), OUTCOME_TASK_OVER);
-}
-
 /* --- extend --- */
 
 static void extend(struct coord_world *world, uint64_t id, uint64_t token, bool renewed)
@@ -470,97 +358,6 @@ static void extending_renews_the_lease_and_tells_of_cancellation(void **state)
     assert_int_equal(world->outcome, OUTCOME_CLAIM_LOST);
 }
 
-/* --- dead letters --- */
-
-static void die(struct coord_world *world, const char *queue, uint64_t id)
-{
-    DO("queue.claim", "{'queue':'%s'}", queue);
-    assert_int_equal(DO("queue.fail", "{'queue':'%s','id':'%llu','token':%llu,'permanent':true}", queue,
-                        (unsigned long long)id, (unsigned long long)world->index),
-                     OUTCOME_OK);
-    assert_state(world, id, TASK_DEAD);
-}
-
-static void a_dead_task_leaves_a_copy_in_the_dead_letter_queue(void **state)
-{
-    struct coord_world *world = *state;
-    DO("queue.put", "{" Q ",'dead_letter':'dead'}");
-    DO("queue.enqueue", "{" Q ",'payload':{'a':1},'key':'k','group':'g','priority':3}");
-    die(world, "q", 1);
-    struct task copy = task_of(world, 2);
-    assert_int_equal(copy.state, TASK_READY);
-    assert_text(copy.queue, "dead");
-    assert_text(copy.key, "k");
-    assert_text(copy.group, "g");
-    assert_int_equal(copy.priority, 3);
-    DO("queue.claim", "{'queue':'dead'}");
-    SAYS("\"payload\":{\"a\":1}");
-    SAYS("\"origin\":\"q/1\"");
-    DO("queue.enqueue", "{" Q ",'key':'k'}"); /* dies too, while the first copy lives with the same key */
-    die(world, "q", 3);
-    assert_text(task_of(world, 4).queue, "dead");
-}
-
-static void dead_letters_do_not_go_in_circles(void **state)
-{
-    struct coord_world *world = *state;
-    DO("queue.put", "{" Q ",'dead_letter':'b'}");
-    DO("queue.put", "{'queue':'b','dead_letter':'q'}");
-    DO("queue.put", "{'queue':'self','dead_letter':'self'}");
-    DO("queue.enqueue", "{" Q "}");
-    die(world, "q", 1);
-    die(world, "b", 2);
-    assert_int_equal(task_of(world, 3).state, 0);
-    DO("queue.enqueue", "{'queue':'self'}");
-    die(world, "self", 3);
-    assert_int_equal(task_of(world, 4).state, 0);
-}
-
-static void a_dead_letter_queue_that_takes_nothing_loses_nothing(void **state)
-{
-    struct coord_world *world = *state;
-    DO("queue.put", "{" Q ",'dead_letter':'dead'}");
-    DO("queue.put", "{'queue':'dead','max_len':1}");
-    DO("queue.enqueue", "{'queue':'dead'}");
-    DO("queue.enqueue", "{" Q "}");
-    die(world, "q", 2);
-    assert_int_equal(task_of(world, 3).state, 0);
-    assert_state(world, 2, TASK_DEAD);
-}
-
-/* Both die in one entry, the younger first, and the queue keeps one dead task. */
-static void a_queue_that_keeps_no_dead_tasks_sends_them_all_the_same(void **state)
-{
-    struct coord_world *world = *state;
-    DO("queue.put", "{" Q ",'dead_letter':'dead','retain_max':1}");
-    DO("queue.enqueue", "{" Q ",'payload':1}");
-    DO("queue.enqueue", "{" Q ",'payload':2}");
-    uint64_t first = claim(world), second = claim(world);
-    assert_int_equal(DO("txn",
-                        "{'then':[{'op':'queue.fail'," Q ",'id':'2','token':%llu,'permanent':true},"
-                        "{'op':'queue.fail'," Q ",'id':'1','token':%llu,'permanent':true}]}",
-                        (unsigned long long)second, (unsigned long long)first),
-                     OUTCOME_OK);
-    assert_text(task_of(world, 3).queue, "dead");
-    assert_text(task_of(world, 4).queue, "dead");
-}
-
-/* --- for schedules --- */
-
-static void schedules_may_ask_for_a_state_and_cancel(void **state)
-{
-    struct coord_world *world = *state;
-    struct apply apply;
-    enqueue_and_claim(world, "");
-    apply_begin(&apply, world->rows, &world->arena, ++world->index, 1, world->time_ms);
-    assert_int_equal(queue_task_state(&apply, 1), TASK_CLAIMED);
-    assert_int_equal(queue_task_state(&apply, 9), 0);
-    queue_cancel_task(&apply, 1, SLICE("over"));
-    queue_cancel_task(&apply, 9, SLICE("over"));
-    assert_int_equal(task_of(world, 1).cancel_ms, world->time_ms + QUEUE_GRACE_MS);
-    coord_check(world->rows, &world->arena);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, queue_world_begin, queue_world_end)
 
 int main(void)
@@ -572,6 +369,7 @@ int main(void)
         TEST(what_is_not_there_is_not_found),
         TEST(a_failed_task_is_tried_again_later_each_time_later),
         TEST(the_worker_may_say_when_to_try_again),
+        TEST(an_error_may_have_lines),
         TEST(the_last_attempt_that_fails_is_the_death_of_a_task),
         TEST(a_permanent_failure_is_the_last),
         TEST(a_task_that_kills_its_workers_dies_of_it),
@@ -582,17 +380,7 @@ int main(void)
         TEST(only_the_last_eight_attempts_are_remembered),
         TEST(a_released_task_is_there_again_at_once_or_later),
         TEST(progress_stays_for_the_next_attempt_and_keeps_the_lease_alive),
-        TEST(what_nobody_has_claimed_is_cancelled_at_once),
-        TEST(a_running_task_is_asked_to_stop_and_taken_away_after_the_grace),
-        TEST(without_grace_a_running_task_is_taken_away_at_once),
-        TEST(a_cancelled_task_that_is_given_up_in_any_way_is_cancelled),
-        TEST(a_cancelled_task_that_is_completed_nevertheless_is_done),
         TEST(extending_renews_the_lease_and_tells_of_cancellation),
-        TEST(a_dead_task_leaves_a_copy_in_the_dead_letter_queue),
-        TEST(dead_letters_do_not_go_in_circles),
-        TEST(a_dead_letter_queue_that_takes_nothing_loses_nothing),
-        TEST(a_queue_that_keeps_no_dead_tasks_sends_them_all_the_same),
-        TEST(schedules_may_ask_for_a_state_and_cancel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -387,6 +387,18 @@ static void transaction(void)
     act("txn", &json);
 }
 
+/* Given back in the entry that handed it out to one who waits: nobody else may have it before the next. */
+static void hand_over_and_back(void)
+{
+    struct text json = {0};
+    const char *queue = some_queue();
+    add(&json, "{'then':[{'op':'queue.enqueue','queue':'%s','payload':1},{'op':'queue.release','queue':'%s',",
+        queue, queue);
+    add(&json, "'id':'%llu','token':%llu}]}", (unsigned long long)life.highest + 1,
+        (unsigned long long)life.world->index + 1);
+    act("txn", &json);
+}
+
 static void ask(void)
 {
     static const char *const names[] = {"queue.get", "queue.list_tasks", "queue.list_workers"};
@@ -457,8 +469,10 @@ static void step(void)
     if (dice < 70) {
         name = command(&json, true);
         act(name, &json);
-    } else if (dice < 77) {
+    } else if (dice < 75) {
         transaction();
+    } else if (dice < 77) {
+        hand_over_and_back();
     } else if (dice < 80) {
         ask();
     } else if (dice < 86) {

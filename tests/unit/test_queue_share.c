@@ -236,21 +236,42 @@ static void more_about_to_leave_than_are_looked_at(void **state)
     assert_true(is_claimed_by(world, id, "other"));
 }
 
+/* Tasks given back in the entry that handed them out are not looked through without end. */
+static void more_given_back_than_are_looked_at(void **state)
+{
+    struct coord_world *world = *state;
+    char text[512];
+    static const char *claim_all = "{\"op\":\"queue.claim\",\"queue\":\"q\",\"max\":256,\"lease\":\"L%llx\"}";
+    queue_do(world, "put", "{\"queue\":\"q\",\"backoff\":0}");
+    unsigned long long lease = new_lease(world);
+    enqueue_many(world, 300);
+    int size = snprintf(text, sizeof text, "{\"then\":[");
+    size += snprintf(text + size, sizeof text - (size_t)size, claim_all, lease);
+    snprintf(text + size, sizeof text - (size_t)size,
+             ",{\"op\":\"lease.revoke\",\"id\":\"L%llx\"},{\"op\":\"queue.claim\",\"queue\":\"q\"}]}", lease);
+    assert_int_equal(coord_world_do(world, "txn", text), OUTCOME_OK);
+    assert_int_equal(queue_now_is(world).counts[TASK_READY], 300);
+    assert_int_equal(queue_now_is(world).lost, 256);
+    claim(world, "w", ",\"max\":256");
+    assert_int_equal(figures(world, "w").claimed, 256);
+}
+
 /* Of workers without claims 10,000 are remembered, of all queues. */
 static void workers_are_forgotten(void **state)
 {
     struct coord_world *world = *state;
     struct key counter = key_of(KEY_WORKER_KEPT);
-    char text[128];
+    char text[256], done[64] = "";
+    queue_do(world, "put", "{\"queue\":\"q\",\"retain_max\":1}"); /* the world stays small */
     for (int i = 0; i < QUEUE_WORKERS_MAX + 50; i++) {
         do_unchecked(world, "queue.enqueue", "{\"queue\":\"q\",\"payload\":1}");
-        snprintf(text, sizeof text, "{\"queue\":\"q\",\"worker\":\"w%d\"}", i);
-        do_unchecked(world, "queue.claim", text);
-        if (i == 0) continue; /* this one goes on */
-        snprintf(text, sizeof text, "{\"queue\":\"q\",\"id\":\"%d\",\"token\":%llu}", i + 1,
-                 (unsigned long long)world->index);
-        do_unchecked(world, "queue.complete", text);
+        snprintf(text, sizeof text, "{\"queue\":\"q\",\"done\":[%s],\"claim\":{\"worker\":\"w%d\"}}", done,
+                 i);
+        do_unchecked(world, "queue.next", text);
         assert_int_equal(world->outcome, OUTCOME_OK);
+        if (i > 0) /* the first one goes on */
+            snprintf(done, sizeof done, "{\"id\":\"%d\",\"token\":%llu}", i + 1,
+                     (unsigned long long)world->index);
     }
     assert_int_equal(rows_number(world->rows, key_slice(&counter)), QUEUE_WORKERS_MAX);
     assert_int_equal(figures(world, "w0").claimed, 1);
@@ -309,6 +330,7 @@ int main(void)
         CLAIM_TEST(more_tasks_than_one_entry_hands_out),
         CLAIM_TEST(too_many_wait),
         CLAIM_TEST(more_about_to_leave_than_are_looked_at),
+        CLAIM_TEST(more_given_back_than_are_looked_at),
         CLAIM_TEST(workers_are_forgotten),
         CLAIM_TEST(a_lease_that_is_full),
     };

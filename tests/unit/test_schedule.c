@@ -265,6 +265,10 @@ static void settings_keep_the_next_time(void **state)
     put(world, "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"30 * * * *\",\"payload\":1}");
     shows(world, "\"next\":\"2023-11-15T13:30:00.000Z\"");
     shows(world, "\"created\":\"2023-11-15T12:00:00.000Z\"");
+    put(world, "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"30 * * * *\",\"end\":1700053200000}");
+    shows(world, "\"next\":null");
+    put(world, "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"30 * * * *\",\"end\":1700060400000}");
+    shows(world, "\"next\":\"2023-11-15T13:30:00.000Z\"");
 }
 
 static void a_pause_is_not_made_up_for(void **state)
@@ -339,6 +343,7 @@ static void there_are_not_too_many(void **state)
                          i < SCHEDULES_MAX ? OUTCOME_CREATED : OUTCOME_TOO_MANY_SCHEDULES);
         arena_reset(&world->arena);
     }
+    put(world, "{\"schedule\":\"n7\",\"queue\":\"q\",\"cron\":\"@daily\"}");
     assert_int_equal(coord_world_do(world, "schedule.delete", "{\"schedule\":\"n7\"}"), OUTCOME_NOTHING);
     assert_int_equal(
         coord_world_do(world, "schedule.put", "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"@daily\"}"),

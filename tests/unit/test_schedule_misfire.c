@@ -55,6 +55,35 @@ static void the_grace_is_no_misfire(void **state)
     counts(world, 2, 0, 0);
     at(world, from + 40 * SECOND + 1);
     counts(world, 3, 0, 1);
+    at(world, from + 60 * SECOND + 10 * SECOND);
+    counts(world, 5, 0, 2); /* 50 s is too late, 60 s is not */
+}
+
+/* What is late by just the grace is not missed, so that others are met beside it. */
+static void the_grace_is_no_misfire_for_once(void **state)
+{
+    struct coord_world *world = begin(state);
+    put(world, "{\"schedule\":\"s\",\"queue\":\"q\",\"every\":\"10s\",\"overlap\":\"allow\"}");
+    at(world, noon + 20 * SECOND);
+    counts(world, 2, 0, 0);
+    at(world, noon + 40 * SECOND + 1);
+    counts(world, 3, 0, 1);
+}
+
+/* The newest that was missed is still put off by its own jitter. */
+static void jitter_is_kept_after_a_misfire(void **state)
+{
+    struct coord_world *world = begin(state);
+    put(world,
+        "{\"schedule\":\"s\",\"queue\":\"q\",\"cron\":\"@hourly\",\"overlap\":\"allow\",\"jitter\":\"59m\"}");
+    for (uint64_t hour = 3; hour < 12; hour += 3) {
+        at(world, noon + hour * HOUR);
+        uint64_t due = next_due(world);
+        assert_true(due > world->time_ms && due < world->time_ms + 59 * MINUTE);
+        counts(world, (unsigned)hour / 3 - 1, 0, (unsigned)hour / 3 * 2);
+        at(world, due);
+        counts(world, (unsigned)hour / 3, 0, (unsigned)hour / 3 * 2);
+    }
 }
 
 /* A year away: no more is counted than one entry may count, and the newest fire. */
@@ -120,6 +149,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         COORD_TEST(misfires_by_policy),
         COORD_TEST(the_grace_is_no_misfire),
+        COORD_TEST(the_grace_is_no_misfire_for_once),
+        COORD_TEST(jitter_is_kept_after_a_misfire),
         COORD_TEST(a_long_outage_is_passed_at_once),
         COORD_TEST(a_missed_end_is_met),
         COORD_TEST(every_time_is_met_once),

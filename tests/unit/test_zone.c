@@ -363,6 +363,10 @@ static void knows_days_of_the_year(void **state)
     assert_int_equal(zone_offset(&early, begins), HOUR);
     assert_int_equal(zone_offset(&early, date_days(2028, 1, 3) * DAY), 0);
     assert_int_equal(zone_next_change(&early, date_days(2028, 1, 3) * DAY), begins);
+    struct zone before = rule_of("AAA0BBB,J1/-100,J180/0");
+    begins = date_days(2028, 1, 1) * DAY - 100 * HOUR;
+    assert_int_equal(zone_offset(&before, begins - 1), 0);
+    assert_int_equal(zone_offset(&before, begins), HOUR);
 }
 
 static void refuses_rules(void **state)

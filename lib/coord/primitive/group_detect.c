@@ -8,7 +8,14 @@
 #include "base/check.h"
 #include "coord/primitive/group.h"
 
-enum { PACE_MS = 10000, PACE_PERCENT = 10, WELL_PERCENT = 70, OBSERVE_MAX = 1024, EJECT_RESET_TIMES = 8 };
+enum {
+    NEXT_ENTRY_MS = 1, /* a timer of the entry's own time would come in the same entry */
+    PACE_MS = 10000,
+    PACE_PERCENT = 10,
+    WELL_PERCENT = 70,
+    OBSERVE_MAX = 1024,
+    EJECT_RESET_TIMES = 8
+};
 
 struct slice group_work_what(struct apply *apply, enum group_work work, struct slice group, struct slice rest)
 {
@@ -98,7 +105,7 @@ static uint64_t go_on(struct group *group, enum member_reason reason)
     if (!group->row.guarded)
         leave_guard(group);
     else
-        set_guard_timer(group, group->row.guard_round ? now_ms : now_ms + PACE_MS);
+        set_guard_timer(group, now_ms + (group->row.guard_round ? NEXT_ENTRY_MS : PACE_MS));
     return failed;
 }
 

@@ -4,7 +4,7 @@
  * shards lie about: everybody has a quota by weight; who has too much, or drains, is asked to let go of what
  * is too much, and lets go by an acknowledgement; only then the next owner gets the shard, with a higher
  * token. An owner that leaves or fails has let go. What a member had and lost by a failure it gets back if it
- * returns before the next decision.
+ * returns before the next decision and is not on probation.
  *
  * Invariants: 1. a shard is free (no owner), owned, or revoking (owner, next). 2. the group counts those that
  * are free and those that are revoking. 3. a shard's token is the index of the entry that gave it to its
@@ -355,7 +355,8 @@ void group_shards_due(struct apply *apply, struct slice name)
     group.row.shards_due_ms = 0;
     group.changed = true;
     gather(&group, sharing);
-    if (sharing->count && !rebalance(&group, sharing)) set_timer(&group, apply->time_ms);
+    /* The rest in the next entry: a timer of this one's own time would come in this one. */
+    if (sharing->count && !rebalance(&group, sharing)) set_timer(&group, apply->time_ms + 1);
     group_save(&group);
 }
 

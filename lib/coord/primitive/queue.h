@@ -1,43 +1,56 @@
 /* Task queues (api.md 5, shared/facts/queues.md): what their files share.
  *
- *     queue.c          the table of operations and the primitive
- *     queue_row.c      the rows: a queue or a task in hand is loaded, changed, saved
- *     queue_state.c    a task enters and leaves a state: indexes, lanes, counts, events, keys, what depends
- * on it queue_lane.c     lanes: order, concurrency and rate of a group or a key queue_enqueue.c  making
- * tasks; unique keys; dependencies queue_claim.c    claims, those that wait, sharing out queue_finish.c
- * complete, fail, release, extend, progress, lost claims, cancelled and dead tasks queue_due.c      timers,
- * retention queue_config.c   the queue's settings; pause, resume, drain, purge, redrive, delete queue_view.c
- * what is shown of queues, tasks, workers queue_check.c    the invariants
+ *     queue.c                     the table of operations and the primitive
+ *     queue_row.c                 rows: a queue or a task in hand is loaded, changed, saved
+ *     queue_state.c               a task enters and leaves a state: indexes, counts, events
+ *     queue_lane.c                lanes: order, concurrency and rate of a group or a key
+ *     queue_enqueue.c             making tasks; unique keys
+ *     queue_after.c               dependencies
+ *     queue_claim.c               claims: operations (queue_claim.h: what their files share)
+ *     queue_claimer.c             claims that wait
+ *     queue_share.c               sharing out
+ *     queue_worker.c              figures of workers
+ *     queue_finish.c              how claims and tasks end
+ *     queue_finish_operations.c   complete, fail, release, extend, progress, cancel
+ *     queue_due.c                 timers, pulses, retention
+ *     queue_config.c              settings; pause, resume, drain, delete
+ *     queue_operator.c            purge, redrive
+ *     queue_view.c                what is shown of queues and workers
+ *     queue_view_task.c           what is shown of tasks
+ *     queue_event.c               what watches see
+ *     queue_check.c               the invariants
  *
  * Rows:
- *     KEY_QUEUE        queue                    -> queue_row
- *     KEY_QUEUE_KEPT   (object.h)
- *     KEY_TASK_ID      nothing                  -> the highest id given to a task, of all queues
- *     KEY_TASK         id                       -> task: all that changes
- *     KEY_TASK_BODY    id                       -> task_body: what does not
- *     KEY_TASK_RESULT  id                       -> result as given (JSON); absent: none
- *     KEY_TASK_STATE   queue 0 state order id   -> nothing. order: index of the entry in which it entered the
- * state KEY_READY        queue 0 rank id          -> nothing: may be handed out, first first KEY_LANE queue 0
- * kind name        -> lane KEY_LANE_TASK    queue 0 kind name 0 id   -> nothing: waits in the lane, lowest id
- * first KEY_TASK_KEY     queue 0 key              -> id of the live task that has the key for itself
- *     KEY_TASK_AFTER   parent child             -> the child needs the parent (until the child is over):
- * nothing, or 1 byte when it no longer counts in the child's `needs` KEY_CLAIMER      queue 0 place ->
- * claimer: a claim that waits; place: index of its entry KEY_WORKER       queue 0 worker           ->
- * worker_row KEY_WORKER_KEPT  (object.h) KEY_QUEUE_MINUTE queue 0 minute           -> queue_minute: what
- * happened in it; the last 16 are kept
+ *
+ *     KEY_QUEUE         queue                   -> queue_row
+ *     KEY_QUEUE_KEPT    (object.h)
+ *     KEY_QUEUE_MINUTE  queue 0 minute          -> queue_minute: the last 16 are kept
+ *     KEY_TASK_ID       nothing                 -> the highest id of a task, of all queues
+ *     KEY_TASK          id                      -> task: all that changes
+ *     KEY_TASK_BODY     id                      -> task_body: what does not
+ *     KEY_TASK_RESULT   id                      -> result as given (JSON); absent: none
+ *     KEY_TASK_STATE    queue 0 state order id  -> nothing; order: index of the entry
+ *     KEY_READY         queue 0 rank id         -> nothing: may be handed out, first first
+ *     KEY_LANE          queue 0 kind name       -> lane
+ *     KEY_LANE_TASK     queue 0 kind name 0 id  -> nothing: waits in the lane, lowest id first
+ *     KEY_TASK_KEY      queue 0 key             -> id of the live task that has it for itself
+ *     KEY_TASK_AFTER    parent child            -> nothing: it counts in the child's `needs`;
+ *                                                  or 1 byte: not any more
+ *     KEY_CLAIMER       queue 0 place           -> claimer; place: index of its entry
+ *     KEY_WORKER        queue 0 worker          -> worker_row
+ *     KEY_WORKER_KEPT   (object.h)
  *
  * Numbers in keys are 8 bytes, a state and a lane's kind one. `what`: of a task in hand (on leases, timers)
  * its id, 8 bytes; of a claimer (on leases, waits) 'c' queue 0 place; of timers and pulses see queue_due.c.
  *
  * Invariants:
  *
- * 1. A task has exactly one KEY_TASK_STATE row, that of its state; the queue's counts are those of these
- * rows.
- * 2. A ready task stands in exactly one of: its group's lane, its key's lane, KEY_READY. No other task does.
+ * 1. A task has exactly one KEY_TASK_STATE row, that of its state; these rows are the queue's counts.
+ * 2. A ready task stands in exactly one of: its group's lane, its key's lane, KEY_READY. No other does.
  * 3. A claimed task has a token, the index of the entry that handed it out, and hangs on its lease. No other
  *    task has one. A task's token only rises.
  * 4. A lane's `held` are the tasks that have a slot of it (holds_group, holds_key); never more than its
- * concurrency, unless that was lowered since.
+ *    concurrency, unless that was lowered since.
  * 5. A blocked task has `needs` > 0; that many of its KEY_TASK_AFTER rows are empty.
  * 6. A task has at most one timer, at due_ms.
  * 7. While claims wait in a queue, nothing in it may be handed out, unless a pulse is wanted or a timer set.
@@ -219,6 +232,7 @@ struct task_body {
     struct slice payload; /* JSON */
     struct list after;    /* uint64_t: parents */
     struct slice origin;  /* "mail/17": a dead letter's; "@nightly": a schedule's */
+    bool is_letter;       /* a dead letter */
 };
 extern const struct record task_body_record;
 
@@ -322,6 +336,7 @@ struct task_spec {
     uint64_t delay_ms, not_before_ms, ttl_ms, deadline_ms, timeout_ms; /* deadline: a duration from now */
     uint64_t max_attempts, max_losses, dedup, duplicate, on_dep_fail;
     struct list after; /* struct slice: ids */
+    bool is_letter;    /* a dead letter: origin tells whose */
 };
 struct enqueued {
     struct slice id, queue;
@@ -340,8 +355,8 @@ static inline bool task_has_failed(uint64_t state)
 {
     return task_is_over(state) && state != TASK_DONE;
 }
-/* The child, which has its id and is not stored yet, needs a task that is known; once. When that one has failed
- * already, it counts in `needs` unless the child runs nevertheless. */
+/* The child, which has its id and is not stored yet, needs a task that is known; once. When that one has
+ * failed already, it counts in `needs` unless the child runs nevertheless. */
 void after_add(struct apply *apply, struct task *child, uint64_t parent, uint64_t *state);
 /* Why a task is cancelled that needs one in that state. */
 struct slice after_reason(struct apply *apply, uint64_t parent, uint64_t state);
@@ -379,7 +394,6 @@ void queue_take(struct queue *queue, const struct claim_ask *ask, const struct l
 /* Gives what may be handed out to the claims that wait. Call it last before queue_save, whenever something
  * may have become ready. */
 void queue_hand_out(struct queue *queue);
-bool queue_may_hand_out(const struct queue *queue); /* not paused, below its concurrency and rate */
 void queue_claimers_end(struct queue *queue, enum outcome outcome); /* all that wait are answered so */
 /* From queue_lease_ended: `what` begins with 'c', a claim that waits on that lease or session. */
 void claimer_lease_ended(struct apply *apply, struct slice what, enum end_reason reason);

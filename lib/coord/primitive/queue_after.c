@@ -3,6 +3,7 @@
  * A row of KEY_TASK_AFTER is empty as long as it counts in the child's `needs`; then it has one byte, so that
  * the end of a task that is dead, redriven and done counts once. It goes when the child is over. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue.h"
 
 enum { PARENTS_AT_ONCE = 16 };
@@ -37,7 +38,7 @@ void after_add(struct apply *apply, struct task *child, uint64_t parent, uint64_
     struct key key = edge_key(parent, child->id);
     struct task task;
     CHECK(task_get(apply, parent, &task));
-    bool fulfilled = task.state == TASK_DONE;
+    bool fulfilled = task.state == TASK_DONE || (MUTANT(88) && task.state == TASK_CLAIMED);
     if (task_has_failed(task.state)) fulfilled = child->on_dep_fail == DEP_FAIL_RUN;
     rows_put(apply->rows, key_slice(&key), fulfilled ? SLICE("+") : slice_of(NULL, 0));
     task.dependants++;

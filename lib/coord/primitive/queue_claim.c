@@ -64,7 +64,12 @@ static const struct record done_record = RECORD("queue_next_done", item, done_fi
 static const struct field failed_fields[] = {
     {.number = 1, ITEM_ID},
     {.number = 2, ITEM_TOKEN},
-    {.number = 3, .type = FIELD_TEXT, ITEM(error), .max = QUEUE_ERROR_MAX, .about = "why, for people"},
+    {.number = 3,
+     .type = FIELD_TEXT,
+     .flags = FIELD_LINES,
+     ITEM(error),
+     .max = QUEUE_ERROR_MAX,
+     .about = "why, for people"},
     {.number = 4, .type = FIELD_BOOL, ITEM(permanent), .about = "another attempt is of no use"},
     {.number = 5,
      .type = FIELD_DURATION,

@@ -1,5 +1,6 @@
 /* Claims that wait: their rows, and how their waits end without tasks. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue_claim.h"
 
 #define ROW(member) .offset = offsetof(struct claimer, member), .name = #member
@@ -128,6 +129,7 @@ void queue_wait_ended(struct apply *apply, uint64_t index, struct slice what, en
     struct claimer claimer;
     claimer_load(apply, what, &queue, &claimer);
     CHECK(claimer.answer_index == index);
+    if (MUTANT(89) && reason == END_CLIENT_GONE) return;
     claimer_dequeue(&queue, &claimer);
     if (reason == END_TIMEOUT) claimer_answer(&queue, &claimer, 0, NULL, 0);
     queue_save(&queue);

@@ -206,6 +206,7 @@ static void set(struct queue *queue, const struct queue_config *wanted)
     queue->changed = true;
     queue_tell(queue, QUEUE_SET);
     forget_rate_timer(queue);
+    queue_want_sweep(queue); /* what is kept may be kept for less */
     if (ages) rank_all_again(queue);
     queue_look_at_lanes(queue, (struct slice){0});
     queue_hand_out(queue);

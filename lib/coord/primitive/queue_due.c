@@ -3,9 +3,11 @@
  * What is set: a letter of enum queue_work and its rest. A task's timer is its due_ms; a queue's sweep
  * forgets what has been over for long enough, and the minutes behind the last 16. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue.h"
 
-enum { NEEDED_MS = 1000 /* between two looks at a task that others still need */ };
+/* Between two looks at a task that others still need: longer the longer that goes on. */
+enum { NEEDED_MIN_MS = 1000, NEEDED_MAX_MS = 60 * 1000 };
 
 struct slice queue_work_what(struct apply *apply, enum queue_work work, struct slice rest)
 {
@@ -25,7 +27,7 @@ static void sooner(uint64_t *due_ms, uint64_t at_ms)
 
 static uint64_t times_out_ms(const struct task *task)
 {
-    return task->timeout_ms ? task->claimed_ms + task->timeout_ms : 0;
+    return task->timeout_ms ? (MUTANT(90) ? task->enqueued_ms : task->claimed_ms) + task->timeout_ms : 0;
 }
 
 static bool may_expire(const struct task *task)
@@ -53,7 +55,7 @@ void task_set_timer(struct queue *queue, struct task *task)
     uint64_t due_ms = next_due_ms(task);
     if (due_ms == task->due_ms) return;
     struct slice what = queue_work_what(apply, WORK_TASK, task_what(apply, task->id));
-    if (task->due_ms) due_clear(apply, task->due_ms, QUEUE_CODE, what);
+    if (task->due_ms && !MUTANT(86)) due_clear(apply, task->due_ms, QUEUE_CODE, what);
     if (due_ms) due_set(apply, due_ms, QUEUE_CODE, what);
     task->due_ms = due_ms;
 }
@@ -95,6 +97,13 @@ static uint64_t retained_ms(const struct queue *queue, enum task_state state)
     return state == TASK_DEAD ? queue->config.retain_dead_ms : queue->config.retain_cancelled_ms;
 }
 
+static uint64_t needed_ms(const struct task *task)
+{
+    uint64_t age_ms = task->since_ms - task->enqueued_ms;
+    if (age_ms > NEEDED_MAX_MS) return NEEDED_MAX_MS;
+    return age_ms > NEEDED_MIN_MS ? age_ms : NEEDED_MIN_MS;
+}
+
 /* The oldest of that state; false: none. */
 static bool oldest(struct queue *queue, enum task_state state, uint64_t *id, uint64_t *until_ms)
 {
@@ -105,8 +114,8 @@ static bool oldest(struct queue *queue, enum task_state state, uint64_t *id, uin
     if (!queue_next_id(queue->apply, key_slice(&prefix), &from, id)) return false;
     CHECK(task_get(queue->apply, *id, &task));
     uint64_t kept_ms = retained_ms(queue, state);
-    if (task_is_needed(&task) && kept_ms < NEEDED_MS) kept_ms = NEEDED_MS;
-    *until_ms = task.since_ms + kept_ms;
+    if (task_is_needed(&task) && kept_ms < needed_ms(&task)) kept_ms = needed_ms(&task);
+    *until_ms = (MUTANT(91) ? task.enqueued_ms : task.since_ms) + kept_ms;
     return true;
 }
 
@@ -144,11 +153,12 @@ static void sweep(struct apply *apply, struct slice name)
     queue.changed = true;
     for (enum task_state state = TASK_DONE; state <= TASK_STATES; state++)
         while (oldest(&queue, state, &id, &until_ms)) {
-            if (until_ms > apply->time_ms || looked++ == QUEUE_WORK_MAX) {
+            if (until_ms > apply->time_ms || looked == QUEUE_WORK_MAX) {
                 sooner(&next_ms, until_ms);
                 break;
             }
             task_forget_or_keep(&queue, id);
+            looked++;
         }
     sooner(&next_ms, queue_minutes_forget(&queue));
     if (next_ms) set_sweep(&queue, next_ms > apply->time_ms ? next_ms : apply->time_ms + 1);

@@ -140,7 +140,8 @@ static void replace(struct queue *queue, const struct task_spec *spec, struct ta
     body.origin = spec->origin;
     task_put_body(apply, task->id, &body);
     set_limits(queue, spec, task);
-    if (task->expires_ms) task->expires_ms = task->ttl_ms ? apply->time_ms + task->ttl_ms : 0;
+    if (task->state == TASK_READY || task->expires_ms)
+        task->expires_ms = task->ttl_ms ? apply->time_ms + task->ttl_ms : 0;
     bool another_time = starts_ms(queue, spec) && !task->attempts;
     if (another_time && (task->state == TASK_SCHEDULED || task->state == TASK_BLOCKED))
         task->not_before_ms = starts_ms(queue, spec);
@@ -217,7 +218,7 @@ static void make(struct queue *queue, const struct task_spec *spec, struct list 
                         .dedup = spec->key.size ? dedup : 0,
                         .not_before_ms = starts_ms(queue, spec),
                         .on_dep_fail = spec->on_dep_fail ? spec->on_dep_fail : DEP_FAIL_CANCEL};
-    struct task_body body = {spec->payload, parents, spec->origin};
+    struct task_body body = {spec->payload, parents, spec->origin, spec->is_letter};
     set_limits(queue, spec, &task);
     struct slice over = add_parents(apply, &task, parents);
     enum task_state state = task.needs                              ? TASK_BLOCKED

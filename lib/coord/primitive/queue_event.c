@@ -6,7 +6,7 @@
 struct task_event {
     struct slice id, queue, worker, group, key, reason, error, progress;
     uint64_t state, outcome, dead_reason, attempts, token, wait_ms, run_ms, failures, losses, releases;
-    uint64_t not_before_ms;
+    uint64_t not_before;
 };
 #define EVENT(member) .offset = offsetof(struct task_event, member), .name = #member
 enum { IN_PATH = 2 /* fields that the rows do not hold */ };
@@ -48,7 +48,7 @@ static const struct field task_fields[] = {
      EVENT(reason),
      .about = "why it is, or is to be, cancelled"},
     {.number = 17, .type = FIELD_TEXT, .flags = FIELD_NULL, EVENT(error), .about = "of the claim that ended"},
-    {.number = 18, .type = FIELD_TIME, EVENT(not_before_ms), .about = "until when it is scheduled"},
+    {.number = 18, .type = FIELD_TIME, EVENT(not_before), .about = "until when it is scheduled"},
     {.number = 19, .type = FIELD_JSON, EVENT(progress), .about = "as its worker said (progress)"},
 };
 static const struct record task_record = RECORD("queue_task_event", task_event, task_fields);
@@ -126,7 +126,7 @@ void task_tell(struct queue *queue, const struct task *task, enum queue_event ev
     if (!entered) told->state = task->state;
     if (event != QUEUE_TASK_FORGOTTEN) add_claim(queue, task, told);
     if (event == QUEUE_TASK_CLAIMED) told->wait_ms = task->attempt_waited_ms;
-    if (event == QUEUE_TASK_SCHEDULED) told->not_before_ms = task->not_before_ms;
+    if (event == QUEUE_TASK_SCHEDULED) told->not_before = task->not_before_ms;
     if (event == QUEUE_TASK_DEAD) told->dead_reason = task->dead_reason;
     if (event == QUEUE_TASK_PROGRESS) told->progress = task->progress;
     if (event == QUEUE_TASK_CANCELLED || event == QUEUE_TASK_CANCEL_REQUESTED)

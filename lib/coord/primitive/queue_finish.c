@@ -1,12 +1,13 @@
 /* The end of claims: what becomes of a task whose attempt is over, and what hangs on the lease of a claim. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue_claim.h"
 
 bool claim_of(struct queue *queue, struct slice id, uint64_t token, struct task *task, enum outcome *refused)
 {
     *refused = OUTCOME_TASK_NOT_FOUND;
     if (!task_get(queue->apply, task_id_of(id), task) || !slice_equal(task->queue, queue->name)) return false;
-    bool its = task->token == token;
+    bool its = task->token == token || MUTANT(80);
     *refused = its && task->state == TASK_DONE ? OUTCOME_OK : OUTCOME_CLAIM_LOST;
     return its && task->state == TASK_CLAIMED;
 }
@@ -55,7 +56,7 @@ static void end_attempt(struct queue *queue, struct task *task, enum attempt_end
         queue->row.failed++;
         queue_now(queue)->failed++;
     } else if (end == ATTEMPT_LOST || end == ATTEMPT_TIMEOUT) {
-        task->losses++;
+        task->losses += !MUTANT(92);
         queue->row.lost++;
         queue_now(queue)->lost++;
     } else if (end == ATTEMPT_RELEASED) {
@@ -67,17 +68,13 @@ static void end_attempt(struct queue *queue, struct task *task, enum attempt_end
 /* --- dead --- */
 
 /* A copy of a copy is not made: two queues could be each other's. */
-static bool is_dead_letter(const struct task_body *body)
-{
-    return body->origin.size && memchr(body->origin.data, '/', body->origin.size);
-}
-
 static bool wants_dead_letter(struct queue *queue, const struct task *task, struct task_body *body)
 {
     struct slice name = queue->config.dead_letter;
-    if (!name.size || slice_equal(name, queue->name)) return false;
+    if (!name.size) return false;
+    CHECK(!slice_equal(name, queue->name)); /* it would be in hand twice */
     task_body(queue->apply, task->id, body);
-    return !is_dead_letter(body);
+    return !body->is_letter;
 }
 
 /* Where the dead letter queue takes no more, the task is still to be found dead in its own. */
@@ -92,7 +89,8 @@ static void send_dead_letter(struct queue *queue, const struct task *task, const
                              .origin = arena_printf(apply->arena, "%.*s/%llu", SLICE_ARGS(queue->name),
                                                     (unsigned long long)task->id),
                              .priority = task->priority + 1,
-                             .dedup = DEDUP_OFF};
+                             .dedup = DEDUP_OFF,
+                             .is_letter = true};
     queue_enqueue(apply, queue->config.dead_letter, &spec, &made, &detail);
 }
 
@@ -134,7 +132,7 @@ void task_complete(struct queue *queue, struct task *task, struct slice result)
 static void go_on_after(struct queue *queue, struct task *task, uint64_t delay_ms)
 {
     task->not_before_ms = queue->apply->time_ms + delay_ms;
-    task_enter(queue, task, delay_ms ? TASK_SCHEDULED : TASK_READY);
+    task_enter(queue, task, delay_ms && !MUTANT(94) ? TASK_SCHEDULED : TASK_READY);
 }
 
 static bool all_attempts_used(const struct queue *queue, const struct task *task)
@@ -233,6 +231,7 @@ void queue_lease_ended(struct apply *apply, uint64_t lease, struct slice what, e
     }
     CHECK(task_get(apply, id, &task) && task.state == TASK_CLAIMED && task.lease == lease);
     queue_load(&queue, apply, task.queue);
+    if (MUTANT(81)) return;
     task_lose(&queue, &task, ATTEMPT_LOST);
     queue_hand_out(&queue);
     queue_save(&queue);

@@ -230,6 +230,7 @@ static const struct field fail_fields[] = {
     CLAIM_FIELDS(struct fail_args),
     {.number = 4,
      .type = FIELD_TEXT,
+     .flags = FIELD_LINES,
      .offset = offsetof(struct fail_args, failing.error),
      .name = "error",
      .max = QUEUE_ERROR_MAX,

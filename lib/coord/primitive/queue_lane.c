@@ -9,6 +9,7 @@
  * is set.
  * 2. a lane without tasks, pulse and timer has no row. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue.h"
 
 enum { PASSES_MAX = 64 /* tasks through a lane in one go; more go by pulse */, LANES_MAX = 64 };
@@ -33,19 +34,17 @@ static uint64_t slack_us(uint64_t rate, const struct queue_config *config)
     return (config->rate_burst - 1) * interval_us(rate, config);
 }
 
-/* What was charged under an earlier, lower rate counts no more than it could have under this one. */
-static uint64_t charged_us(uint64_t rate, const struct queue_config *config, uint64_t rate_us,
-                           uint64_t now_ms)
+/* More than a burst ahead: charged under an earlier, lower rate. It does not count under this one. */
+static bool is_of_earlier_rate(uint64_t rate, const struct queue_config *config, uint64_t rate_us,
+                               uint64_t now_ms)
 {
-    uint64_t most_us = now_ms * 1000 + slack_us(rate, config) + interval_us(rate, config);
-    return rate_us < most_us ? rate_us : most_us;
+    return rate_us > now_ms * 1000 + slack_us(rate, config) + interval_us(rate, config);
 }
 
 bool rate_allows(uint64_t rate, const struct queue_config *config, uint64_t rate_us, uint64_t now_ms,
                  uint64_t *at_ms)
 {
-    if (!rate) return true;
-    rate_us = charged_us(rate, config, rate_us, now_ms);
+    if (!rate || is_of_earlier_rate(rate, config, rate_us, now_ms)) return true;
     if (rate_us <= now_ms * 1000 + slack_us(rate, config)) return true;
     *at_ms = (rate_us - slack_us(rate, config) + 999) / 1000;
     return false;
@@ -54,8 +53,8 @@ bool rate_allows(uint64_t rate, const struct queue_config *config, uint64_t rate
 uint64_t rate_taken(uint64_t rate, const struct queue_config *config, uint64_t rate_us, uint64_t now_ms)
 {
     if (!rate) return rate_us;
-    rate_us = charged_us(rate, config, rate_us, now_ms);
-    return (rate_us > now_ms * 1000 ? rate_us : now_ms * 1000) + interval_us(rate, config);
+    if (rate_us < now_ms * 1000 || is_of_earlier_rate(rate, config, rate_us, now_ms)) rate_us = now_ms * 1000;
+    return rate_us + interval_us(rate, config);
 }
 
 /* --- a lane in hand --- */
@@ -124,12 +123,16 @@ static bool may_pass(const struct lane_hand *lane, uint64_t *at_ms)
                        at_ms);
 }
 
-static void pass(struct lane_hand *lane, struct task *task)
+static void pass(struct lane_hand *lane)
 {
     lane->row.held++;
     lane->row.unclaimed++;
     lane->row.rate_us =
         rate_taken(lane->rate, &lane->queue->config, lane->row.rate_us, lane->queue->apply->time_ms);
+}
+
+static void hold(const struct lane_hand *lane, struct task *task)
+{
     if (lane->kind == LANE_GROUP)
         task->holds_group = true;
     else
@@ -180,7 +183,8 @@ static bool enter(struct queue *queue, struct task *task, enum lane_kind kind)
     if (holds) {
         lane.row.unclaimed++;
     } else if (!lane.row.waiting && may_pass(&lane, &at_ms)) {
-        pass(&lane, task);
+        pass(&lane);
+        hold(&lane, task);
         holds = true;
     } else {
         struct key key = waiting_key(queue->name, kind, name);
@@ -209,7 +213,9 @@ void lane_enter(struct queue *queue, struct task *task)
 static bool first_waiting(struct lane_hand *lane, uint64_t *id)
 {
     struct key prefix = waiting_key(lane->queue->name, lane->kind, lane->name), from = prefix;
-    return lane->row.waiting && queue_next_id(lane->queue->apply, key_slice(&prefix), &from, id);
+    bool found = lane->row.waiting && queue_next_id(lane->queue->apply, key_slice(&prefix), &from, id);
+    if (MUTANT(93) && found) queue_next_id(lane->queue->apply, key_slice(&prefix), &from, id);
+    return found;
 }
 
 static void stop_waiting(struct lane_hand *lane, uint64_t id)
@@ -224,25 +230,25 @@ static void stop_waiting(struct lane_hand *lane, uint64_t id)
 static void advance(struct lane_hand *lane)
 {
     struct queue *queue = lane->queue;
-    uint64_t at_ms, id;
-    struct task *passed = NULL;
+    uint64_t at_ms, passed[PASSES_MAX];
+    struct task task;
     size_t count = 0;
-    while (count < PASSES_MAX && may_pass(lane, &at_ms) && first_waiting(lane, &id)) {
-        if (!passed) passed = arena_alloc(queue->apply->arena, PASSES_MAX * sizeof *passed);
-        CHECK(task_get(queue->apply, id, &passed[count]));
-        stop_waiting(lane, id);
-        pass(lane, &passed[count++]);
+    while (count < PASSES_MAX && may_pass(lane, &at_ms) && first_waiting(lane, &passed[count])) {
+        stop_waiting(lane, passed[count++]);
+        pass(lane);
     }
     put(lane);
     for (size_t i = 0; i < count; i++) {
+        CHECK(task_get(queue->apply, passed[i], &task));
+        hold(lane, &task);
         if (lane->kind == LANE_GROUP)
-            go_on_from_group(queue, &passed[i]);
+            go_on_from_group(queue, &task);
         else {
-            struct key key = task_ready_key(&passed[i]);
+            struct key key = task_ready_key(&task);
             rows_put(queue->apply->rows, key_slice(&key), slice_of(NULL, 0));
-            passed[i].stage = STAGE_READY;
+            task.stage = STAGE_READY;
         }
-        task_put(queue->apply, &passed[i]);
+        task_put(queue->apply, &task);
         queue->changed = true;
     }
 }
@@ -288,7 +294,7 @@ static void give_back(struct queue *queue, enum lane_kind kind, struct slice nam
 {
     struct lane_hand lane = take(queue, kind, name);
     CHECK(lane.row.held);
-    lane.row.held--;
+    lane.row.held -= !(MUTANT(82) && kind == LANE_GROUP) && !(MUTANT(84) && kind == LANE_KEY);
     advance(&lane);
 }
 

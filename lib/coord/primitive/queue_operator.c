@@ -96,7 +96,7 @@ static struct many_result *result_of(struct apply *apply, const struct many_args
 static bool is_enough(const struct many_args *args, struct task_scan *scan, const struct task *before,
                       struct many_result *result)
 {
-    if (result->count < args->limit && scan->looked <= SCANNED_MAX) return false;
+    if (result->count + result->kept < args->limit && scan->looked <= SCANNED_MAX) return false;
     result->more = true;
     result->cursor = task_cursor(scan->apply, before);
     return true;

@@ -126,6 +126,7 @@ static const struct field body_fields[] = {
     {.number = 1, .type = FIELD_JSON, BODY(payload)},
     {.number = 2, .type = FIELD_LEASES, BODY(after)},
     {.number = 3, .type = FIELD_TEXT, BODY(origin)},
+    {.number = 4, .type = FIELD_BOOL, BODY(is_letter)},
 };
 const struct record task_body_record = RECORD("task_body_row", task_body, body_fields);
 
@@ -356,9 +357,26 @@ struct slice task_what(struct apply *apply, uint64_t id)
     return arena_copy(apply->arena, key_slice(&what));
 }
 
+/* Not by printf: an entry of many tasks has thousands of them. */
+static struct slice text_of(struct apply *apply, struct slice before, struct slice queue,
+                            struct slice between, uint64_t id)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do digits[--at] = (char)('0' + id % 10);
+    while (id /= 10);
+    struct slice parts[] = {before, queue, between, slice_of(digits + at, sizeof digits - at)};
+    size_t size = 0;
+    for (size_t i = 0; i < 4; i++) size += parts[i].size;
+    uint8_t *text = arena_alloc(apply->arena, size), *end = text;
+    for (size_t i = 0; i < 4; end += parts[i++].size)
+        if (parts[i].size) memcpy(end, parts[i].data, parts[i].size);
+    return slice_of(text, size);
+}
+
 struct slice task_id_text(struct apply *apply, uint64_t id)
 {
-    return arena_printf(apply->arena, "%llu", (unsigned long long)id);
+    return text_of(apply, SLICE(""), SLICE(""), SLICE(""), id);
 }
 
 uint64_t task_id_of(struct slice text)
@@ -374,6 +392,5 @@ uint64_t task_id_of(struct slice text)
 
 struct slice task_path(struct apply *apply, const struct task *task)
 {
-    return arena_printf(apply->arena, "/queues/%.*s/tasks/%llu", SLICE_ARGS(task->queue),
-                        (unsigned long long)task->id);
+    return text_of(apply, SLICE("/queues/"), task->queue, SLICE("/tasks/"), task->id);
 }

@@ -4,6 +4,7 @@
  * Those that wait are looked at in order of arrival, SHARED_AMONG at a time; the next ones come up when all
  * of these are full. An entry does a bounded piece of it; the rest goes by pulse. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue_claim.h"
 
 enum {
@@ -42,8 +43,7 @@ struct sharing {
     size_t share_count, worker_count;
     struct key next; /* where the next claims are */
     size_t leaving;
-    bool all; /* there are no more claims */
-    size_t tasks, bytes;
+    bool all;    /* there are no more claims */
     bool served; /* the new one got tasks */
 };
 
@@ -199,15 +199,9 @@ static bool may_hand_out(const struct queue *queue, uint64_t *at_ms)
 {
     const struct queue_config *config = &queue->config;
     *at_ms = 0;
-    if (queue->row.paused) return false;
+    if (queue->row.paused && !MUTANT(87)) return false;
     if (config->concurrency && queue->row.counts[TASK_CLAIMED] >= config->concurrency) return false;
     return rate_allows(config->rate, config, queue->row.rate_us, queue->apply->time_ms, at_ms);
-}
-
-bool queue_may_hand_out(const struct queue *queue)
-{
-    uint64_t at_ms;
-    return may_hand_out(queue, &at_ms);
 }
 
 /* --- giving --- */
@@ -264,13 +258,15 @@ static void give(struct sharing *sharing, struct share *share, struct offer *off
     offer->shown.attempts = task->attempts;
     add_task(apply, share, &offer->shown);
     share->bytes += offer->bytes;
-    sharing->bytes += offer->bytes;
-    sharing->tasks++;
+    if (share->is_new) return;
+    apply->bytes_shared += offer->bytes;
+    apply->tasks_shared++;
 }
 
-static bool has_done_enough(const struct sharing *sharing)
+/* An entry may share out many times: a lease ends, with many tasks, and each makes room for another. */
+static bool has_done_enough(const struct apply *apply)
 {
-    return sharing->tasks >= TASKS_MAX || sharing->bytes >= BYTES_MAX;
+    return apply->tasks_shared >= TASKS_MAX || apply->bytes_shared >= BYTES_MAX;
 }
 
 /* The bound is on what others get by the way: a claim that does not wait gets its lease. */
@@ -293,7 +289,7 @@ static enum share_end share_round(struct sharing *sharing, bool *full)
         *full = !anybody_has_room(sharing) && !gather_one(sharing);
         if (*full) return SHARE_DONE;
         if (!next_offer(queue, &offer, &passed)) return passed ? SHARE_LATER : SHARE_DONE;
-        if (has_done_enough(sharing)) return SHARE_LATER;
+        if (has_done_enough(queue->apply)) return SHARE_LATER;
         struct share *share = choose(sharing, &offer);
         if (!share) continue;
         if (starts_too_many(sharing, share)) return SHARE_LATER;
@@ -328,7 +324,7 @@ enum share_end queue_share(struct queue *queue, const struct claimer *claimer, b
     sharing.queue = queue;
     sharing.claimer = claimer;
     sharing.next = queue_key_of(KEY_CLAIMER, queue->name);
-    sharing.leaving = sharing.tasks = sharing.bytes = 0;
+    sharing.leaving = 0;
     sharing.all = sharing.served = false;
     do {
         end = share_round(&sharing, &full);

@@ -1,5 +1,6 @@
 /* A task enters and leaves a state. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue.h"
 
 enum { STRICT_BITS = 48, SURPLUS_LOOKS = 2 };
@@ -25,7 +26,7 @@ uint64_t task_backoff_ms(const struct queue *queue, const struct task *task)
 
 void task_free_key(struct task *task, struct apply *apply)
 {
-    if (!task->owns_key) return;
+    if (!task->owns_key || MUTANT(85)) return;
     struct key key = queue_key_of(KEY_TASK_KEY, task->queue);
     key_bytes(&key, task->key);
     CHECK(rows_delete(apply->rows, key_slice(&key)));
@@ -35,7 +36,7 @@ void task_free_key(struct task *task, struct apply *apply)
 /* A failing head of an ordered group goes on blocking it. */
 static bool blocks_group(const struct queue *queue)
 {
-    return queue->config.group_concurrency == 1 && queue->config.group_on_fail == GROUP_BLOCK;
+    return queue->config.group_concurrency == 1 && queue->config.group_on_fail == GROUP_BLOCK && !MUTANT(83);
 }
 
 static void depart(struct queue *queue, struct task *task)

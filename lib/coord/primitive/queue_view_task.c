@@ -307,7 +307,7 @@ void queue_get_task(struct apply *apply, const void *arguments)
     }
     add_facts(apply, view);
     add_rest(apply, view);
-    bool waits = args->wait_ms && !apply->in_txn && !task_is_over(view->task.state);
+    bool waits = args->wait_ms && !task_is_over(view->task.state);
     apply_answer(apply, waits ? OUTCOME_UNCHANGED : OUTCOME_OK, &task_view_record, view);
 }
 

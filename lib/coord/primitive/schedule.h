@@ -94,6 +94,9 @@ struct schedule {
     struct slice name;
     struct schedule_row row;
     bool exists, changed;
+    const struct schedule_config *timed; /* that cron and zone were read of */
+    struct cron cron;
+    struct zone zone;
 };
 
 /* schedule_row.c */
@@ -102,9 +105,9 @@ void schedule_save(struct schedule *schedule); /* when it changed: the revision 
 void schedule_remove(struct schedule *schedule);
 uint64_t schedule_count(struct rows *rows);
 /* The first nominal time after that time; 0: there is none. */
-uint64_t schedule_after(const struct schedule *schedule, uint64_t after_ms);
+uint64_t schedule_after(struct schedule *schedule, uint64_t after_ms);
 /* When that nominal time is due. */
-uint64_t schedule_due_ms(const struct schedule *schedule, uint64_t nominal_ms);
+uint64_t schedule_due_ms(struct schedule *schedule, uint64_t nominal_ms);
 /* Moves the timer to that nominal time; 0: there is none. */
 void schedule_set_next(struct schedule *schedule, uint64_t nominal_ms);
 bool schedule_parse_what(struct slice what, struct slice *name, uint64_t *nominal_ms);

@@ -1,5 +1,6 @@
 /* What happens when a nominal time has come, and when one was missed. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/queue.h"
 #include "coord/primitive/schedule.h"
 
@@ -157,7 +158,7 @@ static void fire(struct schedule *schedule, uint64_t nominal_ms)
 /* --- misfires --- */
 
 /* How many nominal times there are from that one to `horizon_ms`; counts no further than `most`. */
-static uint64_t count_until(const struct schedule *schedule, uint64_t nominal_ms, uint64_t horizon_ms,
+static uint64_t count_until(struct schedule *schedule, uint64_t nominal_ms, uint64_t horizon_ms,
                             uint64_t most)
 {
     uint64_t count = 0;
@@ -167,8 +168,7 @@ static uint64_t count_until(const struct schedule *schedule, uint64_t nominal_ms
 }
 
 /* The nominal time with which the newest `keep` up to the horizon begin, found by halving. */
-static uint64_t newest(const struct schedule *schedule, uint64_t nominal_ms, uint64_t horizon_ms,
-                       uint64_t keep)
+static uint64_t newest(struct schedule *schedule, uint64_t nominal_ms, uint64_t horizon_ms, uint64_t keep)
 {
     uint64_t low_ms = nominal_ms - 1, high_ms = horizon_ms;
     while (keep && high_ms - low_ms > 1) {
@@ -204,7 +204,7 @@ static uint64_t skip_missed(struct schedule *schedule, uint64_t nominal_ms, uint
     return nominal_ms;
 }
 
-static uint64_t grace_of(const struct schedule *schedule, uint64_t nominal_ms)
+static uint64_t grace_of(struct schedule *schedule, uint64_t nominal_ms)
 {
     uint64_t following_ms = schedule_after(schedule, nominal_ms);
     bool soon = following_ms && following_ms - nominal_ms < SCHEDULE_GRACE_MS;
@@ -223,7 +223,7 @@ void schedule_due(struct apply *apply, uint64_t at_ms, struct slice what)
     if (apply->time_ms - at_ms > grace) nominal_ms = skip_missed(&schedule, nominal_ms, grace);
     if (nominal_ms && schedule_due_ms(&schedule, nominal_ms) <= apply->time_ms) {
         fire(&schedule, nominal_ms);
-        nominal_ms = schedule_after(&schedule, nominal_ms);
+        nominal_ms = schedule_after(&schedule, MUTANT(95) ? apply->time_ms : nominal_ms);
     }
     schedule_set_next(&schedule, nominal_ms);
     schedule_save(&schedule);

@@ -105,17 +105,19 @@ void schedule_remove(struct schedule *schedule)
 
 /* --- nominal times --- */
 
-static uint64_t cron_after(const struct schedule_config *config, uint64_t after_ms)
+static uint64_t cron_after(struct schedule *schedule, uint64_t after_ms)
 {
-    struct cron cron;
-    struct zone zone;
+    const struct schedule_config *config = schedule->row.config;
     const char *why;
-    CHECK(cron_parse(config->cron, &cron, &why) && zone_of(config->time_zone, &zone));
-    int64_t next_s = cron_next(&cron, &zone, (int64_t)(after_ms / 1000));
+    if (schedule->timed != config) {
+        CHECK(cron_parse(config->cron, &schedule->cron, &why) && zone_of(config->time_zone, &schedule->zone));
+        schedule->timed = config;
+    }
+    int64_t next_s = cron_next(&schedule->cron, &schedule->zone, (int64_t)(after_ms / 1000));
     return next_s > 0 && (uint64_t)next_s < FIELD_TIME_MAX / 1000 ? (uint64_t)next_s * 1000 : 0;
 }
 
-uint64_t schedule_after(const struct schedule *schedule, uint64_t after_ms)
+uint64_t schedule_after(struct schedule *schedule, uint64_t after_ms)
 {
     const struct schedule_config *config = schedule->row.config;
     uint64_t start_ms = config->start_ms, next_ms;
@@ -126,13 +128,13 @@ uint64_t schedule_after(const struct schedule *schedule, uint64_t after_ms)
                       ? from_ms
                       : from_ms + ((after_ms - from_ms) / config->every_ms + 1) * config->every_ms;
     } else {
-        next_ms = cron_after(config, after_ms);
+        next_ms = cron_after(schedule, after_ms);
     }
     bool over = next_ms > FIELD_TIME_MAX || (config->end_ms && next_ms > config->end_ms);
     return over ? 0 : next_ms;
 }
 
-uint64_t schedule_due_ms(const struct schedule *schedule, uint64_t nominal_ms)
+uint64_t schedule_due_ms(struct schedule *schedule, uint64_t nominal_ms)
 {
     uint64_t jitter_ms = schedule->row.config->jitter_ms;
     struct key seed;
@@ -201,9 +203,21 @@ static uint64_t count_dues(struct rows *rows)
     return count;
 }
 
-static void check_one(const struct schedule *schedule)
+/* Newest first: each is of an earlier time than the one before it, all of earlier ones than the next. */
+static void check_runs(const struct schedule_row *row)
+{
+    const struct run *runs = row->runs.items;
+    uint64_t after_ms = row->next_ms ? row->next_ms : UINT64_MAX;
+    for (size_t i = 0; i < row->runs.count; i++) {
+        CHECK(runs[i].nominal_ms < after_ms && runs[i].nominal_ms <= runs[i].at_ms);
+        if (runs[i].nominal_ms) after_ms = runs[i].nominal_ms;
+    }
+}
+
+static void check_one(struct schedule *schedule)
 {
     const struct schedule_row *row = &schedule->row;
+    check_runs(row);
     CHECK(row->config && slice_equal(row->config->schedule, schedule->name));
     CHECK(!row->config->cron.size == (row->config->every_ms > 0));
     CHECK(row->runs.count <= SCHEDULE_RUNS && row->tasks.count <= SCHEDULE_TASKS);

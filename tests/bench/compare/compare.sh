@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 build=${1:-build} rounds=${2:-3} seconds=${3:-2}
 bash deploy/setup.sh bench >/dev/null
 cmake -G Ninja -B "$build" -DCOORDD_TESTS=ON . >/dev/null
-ninja -C "$build" coordd bench_load >/dev/null
+ninja --quiet -C "$build" coordd bench_load
 load=$build/tests/bench/bench_load
 work=$(mktemp -d "$build/compare.XXXXXX")
 pids=()

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 build=${1:-build} seconds=${2:-3}
 bash deploy/setup.sh bench >/dev/null
 cmake -G Ninja -B "$build" -DCOORDD_TESTS=ON . >/dev/null
-ninja -C "$build" coordd bench_load >/dev/null
+ninja --quiet -C "$build" coordd bench_load
 load=$build/tests/bench/bench_load
 work=$(mktemp -d "$build/profile.XXXXXX")
 pids=()

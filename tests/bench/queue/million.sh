@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 build=${1:-build} tasks=${2:-1000000} rounds=${3:-5} seconds=${4:-1}
 cmake -G Ninja -B "$build" -DCOORDD_TESTS=ON . >/dev/null
-ninja -C "$build" coordd bench_queue >/dev/null
+ninja --quiet -C "$build" coordd bench_queue
 load=$build/tests/bench/bench_queue
 work=$(mktemp -d "$build/million.XXXXXX")
 pids=()

@@ -10,7 +10,7 @@ clients=("${@:4}")
 [ ${#clients[@]} -gt 0 ] || clients=(1 16 64)
 bash deploy/setup.sh bench >/dev/null
 cmake -G Ninja -B "$build" -DCOORDD_TESTS=ON . >/dev/null
-ninja -C "$build" coordd bench_queue bench_fsync >/dev/null
+ninja --quiet -C "$build" coordd bench_queue bench_fsync
 load=$build/tests/bench/bench_queue
 work=$(mktemp -d "$build/queue.XXXXXX")
 pids=()
