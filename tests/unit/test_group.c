@@ -206,6 +206,20 @@ static void observations_of_another_term_or_membership_are_ignored(void **state)
                 coord_world_says(world, "\"eligible\":false"));
 }
 
+/* What is suspected may well be at work: two would lead. Who leads is another only when its lease is over. */
+static void a_suspect_leads_until_its_lease_is_over(void **state)
+{
+    struct coord_world *world = *state;
+    GROUP_DO(world, "group.put", "{'group':'g','leader':true,'guard':1,'guard_min':1}");
+    join_many(world, "g", 0, 4);
+    group_world_observe(world, 1, "g", "m0000", OBSERVED_SILENT, 0);
+    assert_true(group_says(world, "\"suspect\":1") && group_says(world, "\"leader\":\"m0000\""));
+    silence_many(world, "g", 3, 4);
+    assert_true(group_says(world, "\"leader\":\"m0000\""));
+    silence_many(world, "g", 0, 1); /* the guard keeps it suspect, but its lease is over */
+    assert_true(group_says(world, "\"guarded\":1") && group_says(world, "\"leader\":\"m0001\""));
+}
+
 /* 30 percent of seven: two, the second one counted. Each time twice as long. */
 static void ejections_leave_enough_and_double(void **state)
 {
@@ -380,6 +394,7 @@ int main(void)
         COORD_TEST(shards_go_by_weight),
         COORD_TEST(many_shards_are_given_in_several_entries),
         COORD_TEST(observations_of_another_term_or_membership_are_ignored),
+        COORD_TEST(a_suspect_leads_until_its_lease_is_over),
         COORD_TEST(ejections_leave_enough_and_double),
         COORD_TEST(probation_doubles_up_to_half_an_hour),
         COORD_TEST(probation_may_be_longer_or_none),

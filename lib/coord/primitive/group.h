@@ -36,7 +36,8 @@
  * 3. A member's token is the index of the entry in which it joined or came back; it only rises.
  * 4. A shard has one owner at most; a shard that is `revoking` has its old owner until that one has let go,
  * has left or is failed; its token rises with each new owner.
- * 5. `leader` of a group that wants one is an alive member, or nobody is alive. */
+ * 5. `leader` of a group that wants one is a member whose lease is not over: an alive one, or one that became
+ * suspect since. */
 #ifndef COORDD_COORD_PRIMITIVE_GROUP_H
 #define COORDD_COORD_PRIMITIVE_GROUP_H
 

@@ -100,7 +100,7 @@ static void check_leader(struct group *group)
     struct slice leader = group->row.leader;
     CHECK(!leader.size || group->config.leader);
     if (leader.size) {
-        CHECK(member_get(group, leader, &member) && may_lead(&member));
+        CHECK(member_get(group, leader, &member) && member.lease && !member.draining);
         CHECK(member.token <= group->row.leader_token);
     } else if (group->config.leader && member_next(group, MEMBER_ALIVE, &from, &member)) {
         CHECK(!may_lead(&member));

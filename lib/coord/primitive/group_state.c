@@ -236,6 +236,12 @@ static bool may_lead(const struct member *member)
     return member->state == MEMBER_ALIVE && !member->draining;
 }
 
+/* Suspicion takes nothing away: its lease is not over, it may well be at work. */
+static bool stays_leader(const struct member *member)
+{
+    return member->lease && !member->draining;
+}
+
 /* The member that is alive for the longest; of the first few hundred, should they all drain. */
 static bool find_leader(struct group *group, struct member *member)
 {
@@ -251,7 +257,7 @@ void group_leader_look(struct group *group)
     struct slice before = group->row.leader;
     if (!group->config.leader && !before.size) return;
     bool stays = group->config.leader && before.size && member_get(group, before, &member) &&
-                 may_lead(&member) && member.token <= group->row.leader_token;
+                 stays_leader(&member) && member.token <= group->row.leader_token;
     if (stays) return;
     bool found = group->config.leader && find_leader(group, &member);
     if (!found && !before.size) return;
