@@ -194,7 +194,7 @@ static void responses_content(struct json *json, const struct route *route)
     json_key(json, "content");
     json_open(json, '{');
     if ((operation->flags & OPERATION_RAW) && operation->kind == OPERATION_QUERY)
-        json_key(json, "application/octet-stream"), json_raw(json, SLICE("{}"));
+        json_key(json, operation_raw_type(operation)), json_raw(json, SLICE("{}"));
     if (operation->plain) {
         json_key(json, "text/plain");
         json_open(json, '{');

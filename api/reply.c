@@ -86,7 +86,7 @@ static void write_success(const struct call *call, enum reply_form form, struct 
 {
     if (reply->status == 204 || reply->status == 304) return;
     reply->type = form == REPLY_PLAIN ? "text/plain; charset=utf-8"
-                  : form == REPLY_RAW ? "application/octet-stream"
+                  : form == REPLY_RAW ? operation_raw_type(call->operation)
                                       : "application/json";
     if (form == REPLY_RAW && call->shape) {
         struct slice value;

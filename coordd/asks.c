@@ -11,6 +11,7 @@
 #include "coord/primitive/lease.h"
 
 enum { LEASES_MAX = 16384 /* in one question of another node */ };
+#define PASSED_ON (UINT64_C(1) << 62) /* in the numbers of calls, apart from those of cluster_calls.c */
 
 void asks_open(struct asks *asks)
 {
@@ -59,6 +60,20 @@ static void begin_apply(struct node *node, struct apply *apply)
     apply_begin(apply, node->rows, &node->arena, node->applied, mark.term, node_read_time_ms(node));
 }
 
+static void query(struct node *node, struct apply *apply, const struct operation *operation, const void *args)
+{
+    if ((operation->flags & OPERATION_AT_LEADER) && node->office_term)
+        apply->beats = apply->beats_told = node->beats;
+    coord_query(apply, operation, args);
+}
+
+/* It is the leader's to answer, wherever its client is. */
+static bool is_for_leader(const struct ask *ask)
+{
+    return ask->kind == ASK_REMOTE_CALL ||
+           (ask->kind == ASK_CALL && (ask->call->operation->flags & OPERATION_AT_LEADER));
+}
+
 /* --- asking the leader --- */
 
 static void want(struct ask *ask, const uint64_t *leases, size_t count, bool renews)
@@ -66,16 +81,30 @@ static void want(struct ask *ask, const uint64_t *leases, size_t count, bool ren
     arena_reset(&ask->arena);
     ask->renews = renews;
     ask->count = count;
+    ask->notes = NULL;
     ask->leases = arena_alloc(&ask->arena, count * sizeof *ask->leases);
     ask->lefts_ms = arena_alloc(&ask->arena, count * sizeof *ask->lefts_ms);
     if (count) memcpy(ask->leases, leases, count * sizeof *leases);
 }
 
+static void want_notes(struct ask *ask, const struct slice *notes)
+{
+    ask->notes = arena_alloc(&ask->arena, ask->count * sizeof *ask->notes);
+    for (size_t i = 0; i < ask->count; i++) ask->notes[i] = arena_copy(&ask->arena, notes[i]);
+}
+
 static void want_renewals(struct ask *ask, const struct apply *apply)
 {
     uint64_t *leases = arena_alloc(apply->arena, apply->renewal_count * sizeof *leases);
-    for (size_t i = 0; i < apply->renewal_count; i++) leases[i] = apply->renewals[i].lease;
+    struct slice *notes = arena_alloc(apply->arena, apply->renewal_count * sizeof *notes);
+    bool notes_any = false;
+    for (size_t i = 0; i < apply->renewal_count; i++) {
+        leases[i] = apply->renewals[i].lease;
+        notes[i] = apply->renewals[i].note;
+        notes_any |= notes[i].size > 0;
+    }
     want(ask, leases, apply->renewal_count, true);
+    if (notes_any) want_notes(ask, notes);
 }
 
 /* Which leases it is about, as far as this node's rows tell; the answer says whether they told right. */
@@ -98,17 +127,32 @@ static void prepare(struct node *node, struct ask *ask)
         arena_reset(&node->arena);
         break;
     case ASK_REMOTE:
+    case ASK_REMOTE_CALL:
         break;
     }
 }
 
+static void pass_on(struct node *node, const struct ask *ask)
+{
+    const struct call *call = ask->call;
+    node->payload.size = 0;
+    record_encode(call->operation->args, call->args, &node->payload);
+    struct slice args = arena_copy(&node->turn, buffer_slice(&node->payload));
+    struct wire_call wire = {ask->number | PASSED_ON, call->operation->code, args};
+    node_tell(node, node->status.leader, WIRE_CALL, &wire);
+}
+
 static void send_to_leader(struct node *node, struct ask *ask)
 {
-    struct wire_ask wire = {ask->number, ask->renews, {ask->leases, ask->count}};
+    struct wire_ask wire = {
+        ask->number, ask->renews, {ask->leases, ask->count}, {ask->notes, ask->notes ? ask->count : 0}};
     map_put(&node->asks.by_number, ask->number, ask);
     if (!ask->sent_ms || MUTANT(67)) ask->first_sent_ms = node->now_ms;
     ask->sent_ms = node->now_ms;
-    node_tell(node, node->status.leader, WIRE_ASK, &wire);
+    if (is_for_leader(ask))
+        pass_on(node, ask);
+    else
+        node_tell(node, node->status.leader, WIRE_ASK, &wire);
 }
 
 static uint64_t resend_ms(const struct node *node)
@@ -122,7 +166,7 @@ void asks_begin(struct node *node)
     for (struct ask *ask = node->asks.first; ask; ask = ask->next) {
         if (node->office_term) {
             if (!ask->round) ask->round = raft_read(node->raft);
-        } else if (!ask->told && ask->kind != ASK_REMOTE) {
+        } else if (!ask->told && ask->kind != ASK_REMOTE && ask->kind != ASK_REMOTE_CALL) {
             if (!ask->sent_ms) prepare(node, ask);
             if (!ask->sent_ms || node->now_ms >= ask->sent_ms + resend_ms(node)) send_to_leader(node, ask);
         }
@@ -139,7 +183,8 @@ void asks_begin_anew(struct node *node)
         map_remove(&node->asks.by_number, ask->number);
         ask->round = ask->sent_ms = 0;
         ask->told = false;
-        if (ask->kind == ASK_REMOTE)
+        ask->answer = NULL;
+        if (ask->kind == ASK_REMOTE || ask->kind == ASK_REMOTE_CALL)
             discard(node, ask); /* whoever asked asks the next leader */
         else
             append(&node->asks, ask);
@@ -149,11 +194,34 @@ void asks_begin_anew(struct node *node)
 void asks_told(struct node *node, const struct wire_told *told)
 {
     struct ask *ask = map_get(&node->asks.by_number, told->number);
-    if (!ask || node->office_term || told->lefts.count != ask->count) return;
+    if (!ask || is_for_leader(ask) || node->office_term || told->lefts.count != ask->count) return;
     map_remove(&node->asks.by_number, ask->number);
     ask->told = true;
     ask->index = told->index;
     if (ask->count) memcpy(ask->lefts_ms, told->lefts.items, ask->count * sizeof *ask->lefts_ms);
+}
+
+bool asks_answered(struct node *node, const struct wire_answer *wire)
+{
+    if (!(wire->number & PASSED_ON)) return false;
+    struct ask *ask = map_get(&node->asks.by_number, wire->number & ~PASSED_ON);
+    if (!ask || !is_for_leader(ask) || node->office_term || !outcome_exists(wire->outcome)) return true;
+    struct call *call = ask->call;
+    const struct record *shape = wire->shape == WIRE_RESULT    ? call->operation->result
+                                 : wire->shape == WIRE_REFUSAL ? call->operation->refusal
+                                                               : NULL;
+    void *data = shape ? arena_alloc(&call->arena, shape->size) : NULL;
+    struct slice bytes = arena_copy(&call->arena, wire->data);
+    if (shape && !record_decode(shape, data, bytes, &call->arena)) return true;
+    map_remove(&node->asks.by_number, ask->number);
+    ask->answer = arena_alloc(&call->arena, sizeof *ask->answer);
+    *ask->answer = (struct answer){.outcome = (enum outcome)wire->outcome,
+                                   .shape = shape,
+                                   .data = data,
+                                   .detail = arena_copy(&call->arena, wire->detail)};
+    ask->told = true;
+    ask->index = wire->revision;
+    return true;
 }
 
 /* What is left was counted when the leader spoke; until the answer leaves, time has passed. 1: it was
@@ -177,6 +245,46 @@ void asks_receive(struct node *node, uint64_t from, const struct wire_ask *wire)
     ask->from = from;
     ask->remote_number = wire->number;
     want(ask, wire->leases.items, wire->leases.count, wire->renews);
+    if (wire->notes.count && wire->notes.count == wire->leases.count) want_notes(ask, wire->notes.items);
+}
+
+void asks_receive_call(struct node *node, uint64_t from, const struct operation *operation,
+                       const struct wire_call *wire)
+{
+    if (!node->office_term || operation->kind != OPERATION_QUERY) return;
+    for (const struct ask *ask = node->asks.first; ask; ask = ask->next)
+        if (ask->kind == ASK_REMOTE_CALL && ask->from == from && ask->remote_number == wire->number) return;
+    struct ask *ask = add(node, ASK_REMOTE_CALL);
+    void *args = arena_alloc(&ask->arena, operation->args->size);
+    ask->from = from;
+    ask->remote_number = wire->number;
+    ask->operation = operation;
+    ask->args = args;
+    if (!record_decode(operation->args, args, arena_copy(&ask->arena, wire->args), &ask->arena))
+        ask->operation = NULL;
+}
+
+static void answer_remote_call(struct node *node, struct ask *ask)
+{
+    struct apply apply;
+    struct buffer data = {0};
+    begin_apply(node, &apply);
+    if (!ask->operation) return;
+    query(node, &apply, ask->operation, ask->args);
+    const struct answer *answer = apply.answers;
+    struct wire_answer wire = {.number = ask->remote_number,
+                               .outcome = answer->outcome,
+                               .revision = node->applied,
+                               .detail = answer->detail};
+    if (answer->shape) {
+        wire.shape = answer->shape == ask->operation->result ? WIRE_RESULT : WIRE_REFUSAL;
+        CHECK(wire.shape == WIRE_RESULT || answer->shape == ask->operation->refusal);
+        record_encode(answer->shape, answer->data, &data);
+        wire.data = buffer_slice(&data);
+    }
+    node_tell(node, ask->from, WIRE_ANSWER, &wire);
+    buffer_free(&data);
+    arena_reset(&node->arena);
 }
 
 /* Step 3 for another node's question; false while an expiry is in the log (2a). */
@@ -187,6 +295,9 @@ static bool answer_remote(struct node *node, struct ask *ask)
     for (size_t i = 0; i < ask->count; i++) {
         bool holds = !ask->renews || lease_clock_renew(node->leases, ask->leases[i], ask->came_ms);
         node->view.renewals += ask->renews && holds;
+        if (ask->renews && holds)
+            beats_hear(node->beats, ask->leases[i], ask->came_ms,
+                       ask->notes ? ask->notes[i] : slice_of(NULL, 0));
         ask->lefts_ms[i] = holds ? lease_clock_remaining(node->leases, ask->leases[i], node->saved_ms) : 0;
     }
     struct wire_told told = {ask->remote_number, node->applied, {ask->lefts_ms, ask->count}};
@@ -212,6 +323,7 @@ static bool renew_here(struct node *node, struct call *call, struct apply *apply
         struct renewal *renewal = &apply->renewals[i];
         renewal->renewed = lease_clock_renew(node->leases, renewal->lease, call->arrived_ms);
         node->view.renewals += renewal->renewed;
+        if (renewal->renewed) beats_hear(node->beats, renewal->lease, call->arrived_ms, renewal->note);
     }
     call->operation->renewed(apply, call->args, apply->renewals, apply->renewal_count);
     return true;
@@ -271,7 +383,7 @@ static bool answer_call(struct node *node, struct ask *ask)
     else if (call->min_revision > node->applied)
         done = refuse_revision(node, ask, &apply);
     else
-        coord_query(&apply, call->operation, call->args);
+        query(node, &apply, call->operation, call->args);
     if (done) {
         CHECK(apply.answers);
         answer = *apply.answers;
@@ -288,14 +400,35 @@ static bool answer_call(struct node *node, struct ask *ask)
     return done;
 }
 
+static void answer_passed_on(struct node *node, struct ask *ask)
+{
+    struct call *call = ask->call;
+    struct apply apply;
+    struct answer answer;
+    begin_apply(node, &apply);
+    apply.answers = ask->answer;
+    if (call->min_revision > ask->index)
+        pending_refuse(node->pending, call, OUTCOME_MIN_REVISION_AHEAD, "");
+    else if (!watches_keep(node->watches, call, &apply, &answer))
+        pending_reply(node->pending, call, &answer, ask->index);
+    arena_reset(&node->arena);
+}
+
 static bool answer_one(struct node *node, struct ask *ask)
 {
     if (!node->office_term && ask->told) age_lefts(node, ask);
+    if (ask->answer) {
+        answer_passed_on(node, ask);
+        return true;
+    }
     switch (ask->kind) {
     case ASK_CALL:
         return answer_call(node, ask);
     case ASK_REMOTE:
         return answer_remote(node, ask);
+    case ASK_REMOTE_CALL:
+        answer_remote_call(node, ask);
+        return true;
     case ASK_SESSION:
         if (node->office_term && lease_clock_renew(node->leases, node->session, ask->came_ms))
             node->session_until_ms = ask->came_ms + SESSION_TTL_MS;
@@ -314,6 +447,8 @@ static bool answer_one(struct node *node, struct ask *ask)
 static bool is_ready(const struct node *node, const struct ask *ask)
 {
     if (MUTANT(60) && node->office_term) return true;
+    if (ask->answer) return true;
+    if (node->office_term && is_for_leader(ask) && !beats_ready(node->beats)) return false;
     if (node->office_term) return ask->round && ask->round <= raft_round_confirmed(node->raft);
     return ask->told && (MUTANT(64) || node->applied >= ask->index);
 }

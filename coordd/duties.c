@@ -10,7 +10,9 @@ enum {
     EXPIRE_BATCH = 1024,
     EXPIRE_HOLDS = 20000 /* what hangs on the leases of one entry, about */,
     PULSE_BURST_MAX = 64,
-    CANCEL_BATCH = 1024
+    CANCEL_BATCH = 1024,
+    OBSERVE_BATCH = 1024,
+    LOAD_BATCH = 2048 /* members in one turn of a new leader */
 };
 
 /* The session is the lease on which waits hang whose client this process holds. */
@@ -99,6 +101,48 @@ void duties_confirmed(struct node *node)
         expiry->stage = EXPIRY_READY;
 }
 
+static void propose_observations(struct node *node)
+{
+    struct observing *observing = &node->observing;
+    struct observe_item *items = arena_alloc(&node->turn, OBSERVE_BATCH * sizeof *items);
+    size_t count = beats_due(node->beats, observing->by_ms, items, OBSERVE_BATCH);
+    observing->round = 0;
+    if (!count) return;
+    struct group_observe_args args = {node->office_term, {items, count}};
+    uint64_t index = node_propose(node, operation_group_observe, &args, 0, 0);
+    if (index) {
+        observing->index = index;
+    } else {
+        beats_not_proposed(node->beats, items, count);
+        observing->after_ms = node->now_ms + node->settings.heartbeat_ms;
+    }
+}
+
+/* When there is something to do about members: at once (0), at that time, or when something else has come. */
+static uint64_t observing_next_ms(struct node *node)
+{
+    const struct observing *observing = &node->observing;
+    if (!beats_ready(node->beats)) return 0;
+    if (observing->round) return raft_round_confirmed(node->raft) >= observing->round ? 0 : UINT64_MAX;
+    if (observing->index > node->applied) return UINT64_MAX;
+    uint64_t next_ms = beats_next_ms(node->beats);
+    return next_ms > observing->after_ms ? next_ms : observing->after_ms;
+}
+
+static void step_observing(struct node *node)
+{
+    struct observing *observing = &node->observing;
+    bool loaded = beats_load(node->beats, node->rows, &node->arena, node->now_ms, LOAD_BATCH);
+    arena_reset(&node->arena);
+    if (!loaded || observing_next_ms(node) > node->now_ms) return;
+    if (observing->round) {
+        propose_observations(node);
+        return;
+    }
+    observing->by_ms = node->now_ms;
+    observing->round = raft_read(node->raft);
+}
+
 /* One pulse entry does one piece of work; while they all find some, twice as many go into the next turn. */
 static void propose_pulses(struct node *node)
 {
@@ -175,6 +219,7 @@ void duties_propose(struct node *node)
     propose_cancels(node);
     if (!node->office_term) return;
     step_expiry(node);
+    step_observing(node);
     propose_pulses(node);
     propose_due(node);
     propose_digest(node);
@@ -218,5 +263,6 @@ uint64_t duties_next_ms(struct node *node)
     uint64_t due_ms = due_in_ms(node);
     if (due_ms < 1000) earliest(&until_ms, now_ms + (due_ms ? due_ms : 1));
     if (node->expiry.stage == EXPIRY_IDLE) earliest(&until_ms, lease_clock_next_ms(node->leases));
+    earliest(&until_ms, observing_next_ms(node));
     return until_ms;
 }

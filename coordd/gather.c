@@ -16,6 +16,15 @@ static void take_raft(struct node *node, const struct peer_frame *frame, struct 
         raft_receive(node->raft, &message, node->now_ms);
 }
 
+static void take_call(struct node *node, uint64_t from, const struct wire_call *wire)
+{
+    const struct operation *operation = operation_by_code(wire->code);
+    if (operation && (operation->flags & OPERATION_AT_LEADER))
+        asks_receive_call(node, from, operation, wire);
+    else
+        cluster_calls_receive(node, from, wire);
+}
+
 static void take_record(struct node *node, uint64_t from, enum wire_kind kind, const void *data)
 {
     switch (kind) {
@@ -38,10 +47,10 @@ static void take_record(struct node *node, uint64_t from, enum wire_kind kind, c
         asks_told(node, data);
         break;
     case WIRE_CALL:
-        cluster_calls_receive(node, from, data);
+        take_call(node, from, data);
         break;
     case WIRE_ANSWER:
-        cluster_calls_answered(node, data);
+        if (!asks_answered(node, data)) cluster_calls_answered(node, data);
         break;
     case WIRE_CHUNK:
         catchup_chunk(node, from, data);

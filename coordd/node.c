@@ -22,8 +22,11 @@ static struct mail gather(struct node *node)
     uint64_t last_ms = node->now_ms;
     node->now_ms = boottime_ms();
     node->hurry = false;
-    if (node->now_ms - last_ms > node->settings.heartbeat_ms)
+    if (node->now_ms - last_ms > node->settings.heartbeat_ms) {
         lease_clock_gap(node->leases, node->now_ms - last_ms);
+        beats_gap(node->beats, node->now_ms - last_ms, node->now_ms);
+    }
+    if (node->office_term) beats_clock(node->beats, node->now_ms, node_time_ms(node));
     pending_clock(node->pending, node->leases, node->now_ms);
     node_see(node);
     node->saved_ms = node->now_ms;
@@ -144,7 +147,10 @@ static void answer(struct node *node, const struct apply *apply, const struct co
 {
     proposals_applied(node, command->origin, command->request);
     pending_reached(node->pending, command->origin, command->request, apply->index);
-    if (node->office_term) lease_clock_follow(node->leases, apply->lease_changes, node->now_ms);
+    if (node->office_term) {
+        lease_clock_follow(node->leases, apply->lease_changes, node->now_ms);
+        beats_follow(node->beats, node->rows, &node->arena, apply->events, node->now_ms);
+    }
     for (const struct answer *each = apply->answers; each; each = each->next)
         pending_answer(node->pending, each, apply->index, apply->lease_changes);
     pending_applied(node->pending, apply->index);
@@ -441,6 +447,7 @@ void node_close(struct node *node)
     watches_free(node->watches);
     pending_free(node->pending);
     lease_clock_free(node->leases);
+    if (node->beats) beats_free(node->beats);
     if (node->raft) raft_free(node->raft);
     if (node->contents.state) state_close(node->contents.state);
     if (node->contents.log) raftlog_close(node->contents.log);

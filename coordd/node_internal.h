@@ -6,6 +6,7 @@
 #define COORDD_NODE_INTERNAL_H
 
 #include "base/map.h"
+#include "coord/beats.h"
 #include "coord/lease_clock.h"
 #include "coord/primitive/cluster.h"
 #include "coordd/node.h"
@@ -41,6 +42,14 @@ struct expiry {
     uint64_t number; /* of the barrier */
     size_t awaited;  /* barrier notices still to come */
     uint64_t round;
+};
+
+/* Transitions of members are proposed as expiries are, after a round that began when they fell due: who is
+ * cut off from the others suspects nobody. One proposal at a time. */
+struct observing {
+    uint64_t round, by_ms; /* round 0: none is awaited */
+    uint64_t index;        /* of the newest proposal */
+    uint64_t after_ms;     /* not before: one failed */
 };
 
 /* --- commands on their way into the log (proposals.c) --- */
@@ -103,6 +112,7 @@ enum ask_kind {
     ASK_UNRESOLVED, /* an answer that names leases */
     ASK_SESSION,    /* the renewal of this node's session */
     ASK_REMOTE,     /* of another node, when this one leads */
+    ASK_REMOTE_CALL /* a query of another node's client that only the leader answers */
 };
 
 /* Answered by a read round that begins after it came: here when this node is in office, else by the leader.
@@ -111,17 +121,21 @@ struct ask {
     struct ask *next;
     enum ask_kind kind;
     uint64_t number;
-    struct call *call;             /* ASK_CALL */
-    struct unresolved *unresolved; /* ASK_UNRESOLVED */
-    uint64_t from, remote_number;  /* ASK_REMOTE */
-    uint64_t came_ms;              /* a renewal counts from here */
-    uint64_t give_up_ms;           /* renewals: a third of the shortest TTL; 0: not known yet */
-    uint64_t round;                /* in office: the round that answers it; 0: not begun */
-    uint64_t sent_ms;              /* to the leader, last; 0: not sent */
-    uint64_t first_sent_ms;        /* the answer may be to the first of several sendings */
+    struct call *call;                 /* ASK_CALL */
+    struct unresolved *unresolved;     /* ASK_UNRESOLVED */
+    uint64_t from, remote_number;      /* ASK_REMOTE, ASK_REMOTE_CALL */
+    const struct operation *operation; /* ASK_REMOTE_CALL */
+    const void *args;
+    uint64_t came_ms;       /* a renewal counts from here */
+    uint64_t give_up_ms;    /* renewals: a third of the shortest TTL; 0: not known yet */
+    uint64_t round;         /* in office: the round that answers it; 0: not begun */
+    uint64_t sent_ms;       /* to the leader, last; 0: not sent */
+    uint64_t first_sent_ms; /* the answer may be to the first of several sendings */
     bool renews;
     uint64_t *leases, *lefts_ms; /* asked, told */
+    struct slice *notes;         /* that go with the leases */
     size_t count;
+    struct answer *answer; /* of the leader, to a call that only it answers; index: its revision */
     bool told;
     uint64_t index; /* told: the state must have this */
     struct arena arena;
@@ -144,6 +158,11 @@ void asks_refuse(struct node *node, enum outcome outcome, const char *detail, bo
 uint64_t asks_next_ms(const struct node *node);
 void asks_receive(struct node *node, uint64_t from, const struct wire_ask *wire);
 void asks_told(struct node *node, const struct wire_told *told);
+/* A query that only the leader answers, of another node's client; and the answer. */
+void asks_receive_call(struct node *node, uint64_t from, const struct operation *operation,
+                       const struct wire_call *wire);
+bool asks_answered(struct node *node,
+                   const struct wire_answer *answer); /* false: the answer is to none of them */
 void asks_free(struct asks *asks);
 
 /* --- the cluster itself (members.c), and operations on it (cluster_calls.c) --- */
@@ -246,6 +265,7 @@ struct node {
     struct pending *pending;
     struct watches *watches;
     struct lease_clock *leases;
+    struct beats *beats;
     struct arena arena;    /* one entry's, or one query's */
     struct arena turn;     /* one turn's */
     struct buffer payload; /* of the command being proposed, the frame being sent */
@@ -271,6 +291,7 @@ struct node {
     uint64_t office_term;            /* 0: not in office */
     uint64_t leader_seen, term_seen; /* to notice a change */
     struct expiry expiry;
+    struct observing observing;
     size_t pulses_out, pulse_burst;
     uint64_t due_index, due_term; /* newest entry proposed for what was due, and when */
     struct {

@@ -30,6 +30,9 @@ static void take(struct node *node, uint64_t term)
     node->pulse_burst = 1;
     lease_clock_take_office(node->leases, node->rows, &node->arena, node->now_ms);
     arena_reset(&node->arena);
+    beats_take_office(node->beats);
+    beats_clock(node->beats, node->now_ms, node_time_ms(node));
+    node->observing = (struct observing){0};
     asks_begin_anew(node);
     proposals_office(node);
     LOG(INFO, "took office: leases count anew", {"term", log_number(term)},
@@ -42,6 +45,7 @@ static void leave(struct node *node)
     node->office_term = 0;
     node->expiry.stage = EXPIRY_IDLE;
     lease_clock_lose_office(node->leases);
+    beats_lose_office(node->beats);
     asks_begin_anew(node);
 }
 

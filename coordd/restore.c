@@ -121,6 +121,7 @@ struct node *node_open(const struct node_settings *settings, char *error, size_t
     node->now_ms = node->opened_ms = node->committed_ms = node->unable_since_ms = boottime_ms();
     node->pending = pending_new();
     node->leases = lease_clock_new(settings->heartbeat_ms);
+    node->beats = beats_new();
     node->watches = watches_new(node->pending, node->leases);
     proposals_open(&node->proposals);
     asks_open(&node->asks);

@@ -133,6 +133,14 @@ static void reply(struct watches *watches, struct call *call, const struct answe
         pending_reply(watches->pending, call, answer, watches->view.applied);
 }
 
+/* It is taken in as if it had just come. */
+static void again(struct watches *watches, struct call *call)
+{
+    call->next = NULL;
+    *watches->due_end = call;
+    watches->due_end = &call->next;
+}
+
 /* The rows of this node are at least as new as those that the call was first run on. */
 static void run(struct watches *watches, struct parked *parked)
 {
@@ -150,7 +158,10 @@ static void run(struct watches *watches, struct parked *parked)
     coord_query(&apply, call->operation, call->args);
     if (!watches_keep(watches, call, &apply, &answer)) {
         let_go(watches, parked);
-        reply(watches, call, &answer);
+        if ((call->operation->flags & OPERATION_AT_LEADER) && !call->stale)
+            again(watches, call);
+        else
+            reply(watches, call, &answer);
     }
     arena_reset(&watches->arena);
 }
@@ -166,9 +177,7 @@ static void end_wait(struct watches *watches, struct parked *parked)
         return;
     }
     call->last_look = true;
-    call->next = NULL;
-    *watches->due_end = call;
-    watches->due_end = &call->next;
+    again(watches, call);
 }
 
 void polls_step(struct watches *watches)

@@ -52,6 +52,7 @@ static const struct field ask_fields[] = {
     FIELD(1, wire_ask, UINT, number),
     FIELD(2, wire_ask, BOOL, renews),
     FIELD(3, wire_ask, LEASES, leases),
+    FIELD(4, wire_ask, TEXTS, notes),
 };
 static const struct record ask_record = RECORD("wire_ask", wire_ask, ask_fields);
 

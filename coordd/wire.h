@@ -15,7 +15,7 @@ enum wire_kind {
     WIRE_SESSION, /* to the leader: open a session for me */
     WIRE_ASK,     /* to the leader: a read round; leases to renew or to tell of */
     WIRE_TOLD,
-    WIRE_CALL, /* to the leader: an operation on the cluster itself */
+    WIRE_CALL, /* to the leader: an operation on the cluster itself, or one that only it can answer */
     WIRE_ANSWER,
     WIRE_JOIN,        /* to a member: I want to be one */
     WIRE_FOUNDED,     /* to a node without a cluster: the one you belong to */
@@ -53,6 +53,8 @@ struct wire_ask {
     uint64_t number;
     bool renews;
     struct list leases; /* uint64_t */
+    struct list
+        notes; /* struct slice: of each lease what its member says (struct beat_note); or none at all */
 };
 
 /* A quorum has confirmed a round that began after the question came; what was committed then is at most

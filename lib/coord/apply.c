@@ -70,13 +70,18 @@ void apply_lease_change(struct apply *apply, uint64_t lease, uint64_t ttl_ms, ui
 
 void apply_renews(struct apply *apply, uint64_t lease)
 {
+    apply_renews_noting(apply, lease, slice_of(NULL, 0));
+}
+
+void apply_renews_noting(struct apply *apply, uint64_t lease, struct slice note)
+{
     if ((apply->renewal_count & (apply->renewal_count - 1)) == 0) {
         size_t room = apply->renewal_count ? apply->renewal_count * 2 : 1;
         struct renewal *renewals = arena_alloc(apply->arena, room * sizeof *renewals);
         if (apply->renewal_count) memcpy(renewals, apply->renewals, apply->renewal_count * sizeof *renewals);
         apply->renewals = renewals;
     }
-    apply->renewals[apply->renewal_count++] = (struct renewal){.lease = lease};
+    apply->renewals[apply->renewal_count++] = (struct renewal){.lease = lease, .note = note};
 }
 
 bool row_get(struct apply *apply, struct slice key, const struct record *record, void *data)

@@ -26,6 +26,8 @@ struct lease_change {
     uint64_t generation; /* rises whenever a logged command touched it */
 };
 
+struct beats;
+
 struct apply {
     struct rows *rows;
     struct arena *arena; /* the turn's memory */
@@ -49,6 +51,8 @@ struct apply {
     } fence; /* Coord-Fence of the request: the lock's token was current when the entry was applied */
     struct renewal *renewals; /* RENEWAL */
     size_t renewal_count;
+    const struct beats *beats; /* OPERATION_AT_LEADER, unless stale: what heartbeats said; else NULL */
+    struct beats *beats_told;  /* the same, for those that tell the leader something */
 };
 
 /* A zeroed context ready for one entry (or one query: index is then the applied index, time the last
@@ -70,6 +74,9 @@ void apply_answer_to(struct apply *apply, uint64_t index, enum outcome outcome, 
 void apply_waits(struct apply *apply);
 void apply_lease_change(struct apply *apply, uint64_t lease, uint64_t ttl_ms, uint64_t generation);
 void apply_renews(struct apply *apply, uint64_t lease);
+/* With what the leader's memory of heartbeats is to know once it is renewed; `note` lives as long as the
+ * arena. */
+void apply_renews_noting(struct apply *apply, uint64_t lease, struct slice note);
 
 /* Rows as records. get: false when absent; a row that does not decode ends the process. Slices point into the
  * arena (copied). */

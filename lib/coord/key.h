@@ -48,6 +48,15 @@ enum key_kind {
     KEY_WORKER = 'Z',        /* queue 0, worker              -> worker_row: its figures */
     KEY_WORKER_KEPT = 'z',   /* entry index, queue 0 worker -> empty; alone -> how many there are */
     KEY_SCHEDULE = 'S',      /* name                         -> schedule_row */
+    KEY_GROUP = 'P',         /* group                        -> group_row; for all below see group.h */
+    KEY_GROUP_KEPT = 'f',    /* entry index, group -> empty; alone -> how many there are */
+    KEY_MEMBER = 'D',        /* group 0, member              -> member */
+    KEY_MEMBER_PAST = 'h',   /* group 0, member              -> member_past: its history */
+    KEY_MEMBER_STATE = 'y',  /* group 0, state, entry index, member -> empty */
+    KEY_SHARD = 'X',         /* group 0, number              -> shard */
+    KEY_SHARD_OF = 'Y',      /* group 0, member 0, number    -> empty: it has that shard */
+    KEY_BROADCAST = 'b',     /* group 0, entry index         -> broadcast */
+    KEY_BROADCAST_ACK = 'u', /* group 0, entry index, member -> ack */
 };
 
 enum { KEY_SIZE_MAX = 511 };

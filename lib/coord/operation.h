@@ -27,6 +27,8 @@ enum operation_flag {
     OPERATION_RAW = 4, /* the body of the request is its argument "value" as it is; a success is answered with
                           its result's "value", unless JSON is asked for */
     OPERATION_TXN = 8, /* has no path of its own, but may stand in a transaction */
+    OPERATION_AT_LEADER = 16, /* QUERY: the leader answers it, whose memory of heartbeats it is about; stale:
+                                 any node, without that memory */
 };
 
 struct apply;
@@ -38,6 +40,7 @@ struct watch_request;
 struct renewal {
     uint64_t lease;
     bool renewed;
+    struct slice note; /* a member's heartbeat: an encoded struct beat_note (coord/beats.h); else empty */
 };
 
 struct operation {
@@ -68,6 +71,7 @@ struct operation {
     /* With Accept: text/plain, a success is these fields of the result in one line: "state result"; or a line
      * for each of a list of it: "tasks: id token payload". NULL: by its tokens, see api/reply.h. */
     const char *plain;
+    const char *type; /* RAW, QUERY: content type of the value; NULL: any bytes, application/octet-stream */
     const char *about;
 };
 
@@ -156,10 +160,15 @@ static inline const struct operation *operation_among(const struct primitive *co
 const struct field *operation_wait_field(const struct operation *operation, const struct field **within);
 /* How long a request to that operation would wait; 0: not at all. */
 uint64_t operation_wait_ms(const struct operation *operation, const void *args);
+static inline const char *operation_raw_type(const struct operation *operation)
+{
+    return operation->type ? operation->type : "application/octet-stream";
+}
 /* May clients have it done within a transaction? */
 static inline bool operation_in_txn(const struct operation *operation)
 {
-    bool kind = operation->kind == OPERATION_COMMAND || operation->kind == OPERATION_QUERY;
+    bool kind = operation->kind == OPERATION_COMMAND ||
+                (operation->kind == OPERATION_QUERY && !(operation->flags & OPERATION_AT_LEADER));
     return kind && (operation->path || (operation->flags & OPERATION_TXN));
 }
 

@@ -62,6 +62,18 @@
     X(TASK_OVER, 50, 409, "task_over", false, "the task is over already")                                    \
     X(SCHEDULE_NOT_FOUND, 51, 404, "schedule_not_found", false, "no such schedule")                          \
     X(TOO_MANY_SCHEDULES, 52, 429, "too_many_schedules", false, "there are too many schedules")              \
+    X(GROUP_NOT_FOUND, 53, 404, "group_not_found", false, "no such group")                                   \
+    X(MEMBER_GONE, 54, 410, "member_gone", false, "the membership is over: join again")                      \
+    X(MEMBER_FENCED, 55, 409, "member_fenced", false, "the token is not the member's current one")           \
+    X(MEMBER_UNKNOWN, 56, 404, "member_unknown", false, "no member of that id in this group")                \
+    X(MEMBER_ALIVE, 57, 409, "member_alive", false, "a member of that id is alive already")                  \
+    X(GROUP_FULL, 58, 429, "group_full", true, "the group is full")                                          \
+    X(GROUP_NOT_EMPTY, 59, 409, "group_not_empty", false, "the group has members that are alive")            \
+    X(NOBODY_ELIGIBLE, 60, 503, "nobody_eligible", true, "no member can be picked")                          \
+    X(SHARD_NOT_FOUND, 61, 404, "shard_not_found", false, "no such shard in this group")                     \
+    X(SHARD_NOT_OWNED, 62, 409, "shard_not_owned", false, "the token is not of the shard's present owner")   \
+    X(BROADCAST_NOT_FOUND, 63, 404, "broadcast_not_found", false, "no such broadcast in this group")         \
+    X(NOT_TARGETED, 64, 409, "not_targeted", false, "the broadcast was not for this member")                 \
     /* errors of the edge */                                                                                 \
     X(BAD_REQUEST, 100, 400, "bad_request", false, "the request is malformed")                               \
     X(BAD_JSON, 101, 400, "bad_json", false, "the body is not valid JSON")                                   \

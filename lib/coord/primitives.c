@@ -2,6 +2,7 @@
 #include "coord/operation.h"
 #include "coord/primitive/cluster.h"
 #include "coord/primitive/election.h"
+#include "coord/primitive/group.h"
 #include "coord/primitive/kv.h"
 #include "coord/primitive/lease.h"
 #include "coord/primitive/lock.h"
@@ -12,15 +13,7 @@
 #include "coord/wait.h"
 
 const struct primitive *const primitives[] = {
-    &wait_primitive,
-    &lease_primitive,
-    &lock_primitive,
-    &cluster_primitive,
-    &election_primitive,
-    &kv_primitive,
-    &txn_primitive,
-    &watch_primitive,
-    &queue_primitive,
-    &schedule_primitive,
-    NULL,
+    &wait_primitive,     &lease_primitive,    &lock_primitive,  &cluster_primitive,
+    &election_primitive, &kv_primitive,       &txn_primitive,   &watch_primitive,
+    &queue_primitive,    &schedule_primitive, &group_primitive, NULL,
 };

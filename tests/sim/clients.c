@@ -239,6 +239,13 @@ static void work(struct client *client)
     ask(client, call, call->wait_ms, ttl_ms);
 }
 
+static void attend(struct client *client)
+{
+    uint64_t ttl_ms = 0;
+    struct call *call = members_call(client->number, &ttl_ms);
+    ask(client, call, 0, ttl_ms);
+}
+
 /* --- the operator --- */
 
 static void operate(struct client *client)
@@ -301,6 +308,8 @@ static void act(struct client *client)
         operate(client);
     else if (draw(8) == 0)
         generated(client);
+    else if (draw(5) == 0)
+        attend(client);
     else if (dice < 45 || !client->hold_count)
         dice % 7 ? acquire(client) : create_lease(client);
     else if (dice < 65)
@@ -435,6 +444,7 @@ static void take(struct client *client, const struct call *call)
     } else if (call->outcome != OUTCOME_OUTCOME_UNKNOWN) {
         judge_told(call->number, call, client->acked_before);
         if (call->guard) repeated(client, call);
+        if (!client->generated) members_told(client->number, call, client->sent_ms, !client->at->seen_leader);
         workers_answered(client->number);
         bool good = call->outcome == OUTCOME_OK || call->outcome == OUTCOME_CREATED ||
                     call->outcome == OUTCOME_NOTHING;

@@ -131,7 +131,8 @@ static bool draw_record(struct setting *setting, const struct known *known)
     for (size_t i = 0; i < setting->record->field_count; i++) {
         const struct field *field = &setting->record->fields[i];
         if (field->flags & FIELD_HIDDEN) continue;
-        bool given = (field->flags & FIELD_REQUIRED) || strcmp(field->name, "ttl") == 0 || draw(3) == 0;
+        bool lasts = strcmp(field->name, "ttl") == 0 || (strcmp(field->name, "wait") == 0 && field->initial);
+        bool given = (field->flags & FIELD_REQUIRED) || lasts || draw(3) == 0;
         if (given && !draw_field(setting, field, known)) return false;
     }
     return setting_done(setting);

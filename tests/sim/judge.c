@@ -216,6 +216,7 @@ static void apply_entry(const struct raft_entry *entry, struct seen_entry *seen)
         note_request(&command, entry->index);
         note_answers(&apply);
         check_expiry(&apply, &command);
+        members_entry(&apply);
         judge_queue_entry(&apply, &command);
         if (command.operation == operation_pulse) mark(MARK_PULSE_DONE);
         if (command.operation == operation_digest) mark(MARK_DIGEST_COMPARED);
@@ -317,7 +318,10 @@ void judge_node(struct sim_node *sim)
     if (!node->raft) return;
     struct raft_status status = raft_status(node->raft);
     raft_check(node->raft);
-    if (draw(64) == 0) lease_clock_check(node->leases);
+    if (draw(64) == 0) {
+        lease_clock_check(node->leases);
+        beats_check(node->beats);
+    }
     witness_turn(sim);
     check_leader(sim, &status);
     sim->seen_leader = status.role == RAFT_LEADER;
@@ -369,8 +373,8 @@ static void check_read(const struct call *call, uint64_t acked_before)
 void judge_query(const struct call *call, uint64_t time_ms)
 {
     struct apply apply;
-    if (call->operation->kind != OPERATION_QUERY || !call->revision || call->revision != judge.count ||
-        !(call->outcome == OUTCOME_OK || call->shape))
+    if (call->operation->kind != OPERATION_QUERY || (call->operation->flags & OPERATION_AT_LEADER) ||
+        !call->revision || call->revision != judge.count || !(call->outcome == OUTCOME_OK || call->shape))
         return;
     apply_begin(&apply, judge.rows, &judge.arena, judge.count, judge.entries[judge.count - 1].term, time_ms);
     coord_query(&apply, call->operation, call->args);

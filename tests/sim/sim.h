@@ -149,6 +149,16 @@ extern const char *const fault_names[FAULT_KINDS];
     X(TASK_CLAIM_LOST_TOLD)                                                                                  \
     X(TASK_COMPLETED_TWICE)                                                                                  \
     X(TASK_SWEPT)                                                                                            \
+    X(MEMBER_BEAT)                                                                                           \
+    X(MEMBER_BEAT_ON_FOLLOWER)                                                                               \
+    X(MEMBER_GONE_TOLD)                                                                                      \
+    X(MEMBER_SUSPECTED)                                                                                      \
+    X(MEMBER_CLEARED)                                                                                        \
+    X(MEMBER_FAILED)                                                                                         \
+    X(MEMBER_HEALTH)                                                                                         \
+    X(MEMBER_EJECTED)                                                                                        \
+    X(GROUP_GUARDED)                                                                                         \
+    X(LEADER_ASKED_FOR_FOLLOWER)                                                                             \
     X(CLAIM_REPLAYED)                                                                                        \
     X(SCHEDULE_FIRED)
 
@@ -286,6 +296,14 @@ void workers_answered(unsigned number); /* well or not: it goes on with the next
 /* from_ms: since when what it was promised counts. */
 void workers_told(unsigned number, const struct call *call, uint64_t from_ms, uint64_t ttl_ms);
 size_t workers_known(const struct told_task **tasks);
+
+/* --- members.c --- */
+
+/* `ttl_ms`: of the membership that it asks for, if any. */
+struct call *members_call(unsigned number, uint64_t *ttl_ms);
+/* from_ms: when it was sent; follower: to a node that did not lead. */
+void members_told(unsigned number, const struct call *call, uint64_t from_ms, bool follower);
+void members_entry(const struct apply *apply);
 
 /* --- view.c --- */
 

@@ -2,13 +2,13 @@
  * its line in the list. People enter a barrier; when as many are there as it is for, it is open. A lease
  * holds each place: whose lease ends, leaves.
  *
- * Rows:  'b' name 0 -> barrier_row    on leases hang: name 0 */
+ * Rows:  'J' name 0 -> barrier_row    on leases hang: name 0 */
 #include "coord/primitive/lease.h"
 
 #include "base/check.h"
 #include "coord/key.h"
 
-enum { BARRIER_CODE = 99, KEY_BARRIER = 'b' };
+enum { BARRIER_CODE = 99, KEY_BARRIER = 'J' };
 
 extern const struct primitive barrier_primitive;
 

@@ -12,6 +12,7 @@ static uint64_t kept_bytes;
 
 #include "base/check.h"
 #include "coord/coord.h"
+#include "coord/primitive/group.h"
 #include "coord/primitive/lease.h"
 #include "coord/primitive/txn.h"
 #include "tests/support/rows_memory.h"
@@ -66,6 +67,7 @@ static struct slice draw_lease(struct arena *arena)
 static uint64_t draw_number(const struct field *field)
 {
     bool token = strcmp(field->name, "token") == 0 || strcmp(field->name, "if_match") == 0;
+    token |= strcmp(field->name, "number") == 0 && !field->max; /* of a broadcast: an entry's index too */
     if (token && world->token_count && draw(8)) return world->tokens[draw(world->token_count)];
     return between(field, field->min + SPREAD);
 }
@@ -82,7 +84,8 @@ static struct slice draw_task(struct arena *arena)
 static struct slice draw_text(const struct field *field, struct arena *arena)
 {
     char text[8];
-    if (strcmp(field->name, "id") == 0 || strcmp(field->name, "after") == 0) return draw_task(arena);
+    bool task = strcmp(field->name, "id") == 0 && field->type != FIELD_NAME; /* members have names */
+    if (task || strcmp(field->name, "after") == 0) return draw_task(arena);
     size_t size = field->min > 1 ? field->min : 1;
     CHECK(size <= sizeof text);
     memset(text, 'a' + (int)draw(3), size);
@@ -382,6 +385,23 @@ static void expire_some(void)
     apply_command(operation_lease_expire, &args, 0);
 }
 
+/* What a leader says it observed of members, some of whom are others by now. */
+static void observe_some(void)
+{
+    struct observe_item items[6];
+    struct group_observe_args args = {draw(8) ? world->term : world->term - 1, {items, 0}};
+    struct apply reading;
+    struct key from = key_of(KEY_MEMBER);
+    struct slice name;
+    struct member member;
+    apply_begin(&reading, world->replicas[0].rows, &world->arena, world->index, world->term, world->time_ms);
+    while (args.items.count < 6 && member_next_of_all(&reading, &from, &name, &member))
+        if (member.lease && draw(3))
+            items[args.items.count++] = (struct observe_item){
+                member.lease, draw(8) ? member.token : 1, OBSERVED_SILENT + draw(4), HEALTH_PASS + draw(3)};
+    if (args.items.count) apply_command(operation_group_observe, &args, 0);
+}
+
 static void open_session(void)
 {
     struct lease_session_args args = {1 + draw(NODES), world->index, 10000};
@@ -427,8 +447,10 @@ static void step(void)
     uint64_t dice = draw(100);
     if (dice < 70)
         client();
-    else if (dice < 75)
+    else if (dice < 74)
         expire_some();
+    else if (dice < 75)
+        observe_some();
     else if (dice < 77)
         open_session();
     else if (dice < 82)

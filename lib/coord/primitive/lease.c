@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "coord/key.h"
 
-const char *const lease_kind_choices[] = {"named", "own", "delay", "session", NULL};
+const char *const lease_kind_choices[] = {"named", "own", "delay", "session", "member", NULL};
 
 static const struct field row_fields[] = {
     {.number = 1, .type = FIELD_LEASE, .offset = offsetof(struct lease_row, id), .name = "lease"},
@@ -209,15 +209,14 @@ bool lease_next(struct rows *rows, struct arena *arena, uint64_t from, struct le
     struct key key = lease_key(from + 1);
     struct slice found, value;
     if (!rows_seek(rows, key_slice(&key), &found, &value) || found.data[0] != KEY_LEASE) return false;
-    uint64_t lease;
-    found = slice_skip(found, 1);
-    CHECK(take_u64be(&found, &lease) && get_row(rows, arena, lease, row));
+    if (!record_decode(&row_record, row, arena_copy(arena, value), arena))
+        fatal("the state is damaged: a row of a lease cannot be read; restore this node from the others");
     return true;
 }
 
 bool lease_is_clients(const struct lease_row *row)
 {
-    return row->kind == LEASE_NAMED || row->kind == LEASE_OWN;
+    return row->kind == LEASE_NAMED || row->kind == LEASE_OWN || row->kind == LEASE_MEMBER;
 }
 
 enum outcome lease_missing(const struct apply *apply, uint64_t lease)
@@ -246,7 +245,7 @@ void lease_check(struct rows *rows, struct arena *arena)
     struct lease_row row;
     struct slice key;
     for (uint64_t last = 0; lease_next(rows, arena, last, &row); last = row.id) {
-        CHECK(row.ttl_ms > 0 && row.kind >= LEASE_NAMED && row.kind <= LEASE_SESSION);
+        CHECK(row.ttl_ms > 0 && row.kind >= LEASE_NAMED && row.kind <= LEASE_MEMBER);
         if (row.kind == LEASE_OWN || row.kind == LEASE_DELAY) CHECK(first_attachment(&apply, row.id, &key));
     }
     check_attachments(&apply);

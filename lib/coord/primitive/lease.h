@@ -18,6 +18,7 @@ enum lease_kind {
     LEASE_OWN,       /* made for one grant that named no lease: ends with it */
     LEASE_DELAY,     /* keeps a lock free of new holders after an expiry; nobody renews it */
     LEASE_SESSION,   /* a node process: waits whose client it holds hang on it */
+    LEASE_MEMBER,    /* a member of a group: its heartbeats renew it */
 };
 
 struct lease_row {

@@ -1,0 +1,295 @@
+/* A member enters a state: counts, lease, history, timer, events, and what follows for the group. */
+#include "base/check.h"
+#include "base/mutant.h"
+#include "coord/primitive/group.h"
+
+enum { DAY_MS = 24 * 3600 * 1000, FLAP_WINDOW_MS = 3600 * 1000, PROBATION_MAX_MS = 30 * 60 * 1000 };
+
+static bool is_up(uint64_t state)
+{
+    return state == MEMBER_ALIVE || state == MEMBER_SUSPECT;
+}
+
+/* --- history --- */
+
+static void add_to_day(struct group *group, struct member_past *past, uint64_t day, uint64_t span_ms, bool up)
+{
+    struct member_day *days = past->days.items;
+    if (!past->days.count || days[0].day < day) {
+        size_t kept = past->days.count < GROUP_DAYS_KEPT ? past->days.count : GROUP_DAYS_KEPT - 1;
+        struct member_day *longer = arena_alloc(group->apply->arena, (kept + 1) * sizeof *longer);
+        if (kept) memcpy(longer + 1, days, kept * sizeof *longer);
+        longer[0] = (struct member_day){.day = day};
+        past->days = (struct list){days = longer, kept + 1};
+    }
+    if (up)
+        days[0].up_ms += span_ms;
+    else
+        days[0].down_ms += span_ms;
+}
+
+/* A stretch of being up or down is over; it is told to the days in which it lay, of which the last are kept.
+ */
+static void close_stretch(struct group *group, const struct member *member, struct member_past *past)
+{
+    uint64_t now_ms = group->apply->time_ms, from_ms = member->since_ms;
+    bool up = is_up(member->state);
+    if (!up && member->state != MEMBER_FAILED) return;
+    uint64_t span_ms = now_ms - from_ms;
+    if (up)
+        past->up_ms += span_ms;
+    else
+        past->down_ms += span_ms;
+    if (!up && span_ms > past->longest_down_ms) past->longest_down_ms = span_ms;
+    if (member->guarded) past->guarded_ms += span_ms;
+    if (from_ms + (uint64_t)GROUP_DAYS_KEPT * DAY_MS < now_ms)
+        from_ms = now_ms - (uint64_t)GROUP_DAYS_KEPT * DAY_MS;
+    while (from_ms < now_ms) {
+        uint64_t day = from_ms / DAY_MS, end_ms = (day + 1) * DAY_MS < now_ms ? (day + 1) * DAY_MS : now_ms;
+        add_to_day(group, past, day, end_ms - from_ms, up);
+        from_ms = end_ms;
+    }
+}
+
+static void remember(struct group *group, const struct member *member, uint64_t to, enum member_reason reason)
+{
+    struct member_past past;
+    struct apply *apply = group->apply;
+    member_past_get(group, member->id, &past);
+    if (!past.first_ms) past.first_ms = apply->time_ms;
+    if (member->state) close_stretch(group, member, &past);
+    if (to == MEMBER_FAILED) {
+        past.failures++;
+        add_to_day(group, &past, apply->time_ms / DAY_MS, 0, false);
+        ((struct member_day *)past.days.items)[0].failures++;
+    }
+    past.recoveries += member->state == MEMBER_FAILED && to == MEMBER_ALIVE;
+    struct transition *moves = arena_alloc(apply->arena, GROUP_TRANSITIONS_KEPT * sizeof *moves);
+    size_t kept =
+        past.transitions.count < GROUP_TRANSITIONS_KEPT ? past.transitions.count : GROUP_TRANSITIONS_KEPT - 1;
+    if (kept) memcpy(moves + 1, past.transitions.items, kept * sizeof *moves);
+    moves[0] = (struct transition){apply->time_ms, member->state, to, reason};
+    past.transitions = (struct list){moves, kept + 1};
+    member_past_put(group, member->id, &past);
+}
+
+/* --- timers --- */
+
+static void sooner(uint64_t *due_ms, uint64_t at_ms)
+{
+    if (!*due_ms || at_ms < *due_ms) *due_ms = at_ms;
+}
+
+static uint64_t next_due_ms(const struct group *group, const struct member *member)
+{
+    uint64_t due_ms = 0, now_ms = group->apply->time_ms;
+    if (member->state == MEMBER_FAILED) return member->since_ms + group->config.reap_failed_ms;
+    if (member->state == MEMBER_LEFT) return member->since_ms + group->config.reap_left_ms;
+    if (member_on_probation(member, now_ms)) sooner(&due_ms, member->probation_ms);
+    if (member_is_ejected(member, now_ms)) sooner(&due_ms, member->ejected_ms);
+    return due_ms;
+}
+
+void member_set_timer(struct group *group, struct member *member, uint64_t due_ms)
+{
+    struct apply *apply = group->apply;
+    if (due_ms == member->due_ms) return;
+    struct slice what = group_work_what(apply, GROUP_WORK_MEMBER, group->name, member->id);
+    if (member->due_ms) due_clear(apply, member->due_ms, GROUP_CODE, what);
+    if (due_ms) due_set(apply, due_ms, GROUP_CODE, what);
+    member->due_ms = due_ms;
+}
+
+/* --- states --- */
+
+static struct slice lease_what(struct group *group, const struct member *member)
+{
+    return object_what(group->apply, group->name, 'm', member->id);
+}
+
+static void depart(struct group *group, struct member *member)
+{
+    group->row.guarded -= member->guarded;
+    member->guarded = false;
+    struct key key = member_state_key(group->name, member);
+    CHECK(rows_delete(group->apply->rows, key_slice(&key)) && group->row.counts[member->state]);
+    group->row.counts[member->state]--;
+}
+
+static void arrive(struct group *group, struct member *member, enum member_state state,
+                   enum group_event event)
+{
+    struct apply *apply = group->apply;
+    member->state = state;
+    member->order = apply->index;
+    member->since_ms = apply->time_ms;
+    struct key key = member_state_key(group->name, member);
+    rows_put(apply->rows, key_slice(&key), slice_of(NULL, 0));
+    group->row.counts[state]++;
+    group->row.version = apply->index;
+    group->changed = true;
+    member_set_timer(group, member, next_due_ms(group, member));
+    member_put(group, member);
+    group_tell(group, member, event);
+}
+
+/* What hangs on the lease beside the membership is told too: other members' claims and locks are none of it.
+ */
+static void let_lease_go(struct group *group, struct member *member, enum end_reason reason)
+{
+    struct lease_row lease;
+    uint64_t gone = member->lease;
+    if (!gone) return;
+    member->lease = 0;
+    lease_detach(group->apply, gone, GROUP_CODE, lease_what(group, member));
+    if (lease_get(group->apply, gone, &lease)) lease_end(group->apply, gone, reason);
+}
+
+static void put_on_probation(struct group *group, struct member *member)
+{
+    uint64_t now_ms = group->apply->time_ms, span_ms = group->config.probation_ms;
+    if (now_ms - member->flap_ms > FLAP_WINDOW_MS) member->flaps = 0;
+    uint64_t max_ms = span_ms > PROBATION_MAX_MS ? span_ms : PROBATION_MAX_MS;
+    for (uint64_t i = 0; i < member->flaps && span_ms && span_ms < max_ms; i++) span_ms *= 2;
+    member->flaps++;
+    member->flap_ms = now_ms;
+    member->probation_ms = !span_ms ? 0 : now_ms + (span_ms < max_ms ? span_ms : max_ms);
+}
+
+static void follow(struct group *group)
+{
+    group_guard_look(group);
+    group_leader_look(group);
+    group_shards_look(group);
+}
+
+void member_begin(struct group *group, struct member *member, enum member_reason reason)
+{
+    struct apply *apply = group->apply;
+    bool failed = member->state == MEMBER_FAILED;
+    remember(group, member, MEMBER_ALIVE, reason);
+    if (is_up(member->state))
+        group_shards_let_go(group, member); /* taken over: what the other one had, it has no more */
+    if (member->state) depart(group, member);
+    let_lease_go(group, member, END_TRANSFERRED);
+    if (failed) put_on_probation(group, member);
+    member->token = apply->index;
+    member->joined_ms = apply->time_ms;
+    member->draining = false;
+    member->health = HEALTH_PASS;
+    member->ejected_ms = 0;
+    member->lease = lease_start(apply, LEASE_MEMBER, member->ttl_ms, member->id, slice_of(NULL, 0));
+    lease_attach(apply, member->lease, GROUP_CODE, lease_what(group, member));
+    arrive(group, member, MEMBER_ALIVE, failed ? GROUP_RECOVERED : GROUP_JOINED);
+    follow(group);
+}
+
+static enum group_event event_of(enum member_state state)
+{
+    switch (state) {
+    case MEMBER_ALIVE:
+        return GROUP_CLEARED;
+    case MEMBER_SUSPECT:
+        return GROUP_SUSPECTED;
+    case MEMBER_FAILED:
+        return GROUP_FAILED;
+    case MEMBER_LEFT:
+        break;
+    }
+    return GROUP_LEFT;
+}
+
+void member_enter(struct group *group, struct member *member, enum member_state state,
+                  enum member_reason reason)
+{
+    remember(group, member, state, reason);
+    depart(group, member);
+    if (state == MEMBER_SUSPECT && reason == MEMBER_EXPIRED) {
+        member->guarded = true;
+        group->row.guarded++;
+    }
+    if (!is_up(state)) {
+        member->draining = false;
+        let_lease_go(group, member, state == MEMBER_LEFT ? END_RELEASED : END_EXPIRED);
+    }
+    arrive(group, member, state, event_of(state));
+    if (!is_up(state)) group_shards_let_go(group, member);
+    follow(group);
+}
+
+void member_store(struct group *group, struct member *member, enum group_event event)
+{
+    group->row.version = group->apply->index;
+    group->changed = true;
+    member_set_timer(group, member, next_due_ms(group, member));
+    member_put(group, member);
+    group_tell(group, member, event);
+    follow(group);
+}
+
+/* --- the leader of the group --- */
+
+enum { LEADER_LOOKS_MAX = 256 };
+
+static bool may_lead(const struct member *member)
+{
+    return member->state == MEMBER_ALIVE && !member->draining;
+}
+
+/* Suspicion takes nothing away: its lease is not over, it may well be at work. */
+static bool stays_leader(const struct member *member)
+{
+    return member->lease && !member->draining;
+}
+
+/* The member that is alive for the longest; of the first few hundred, should they all drain. */
+static bool find_leader(struct group *group, struct member *member)
+{
+    struct key from = member_first(group->name, MEMBER_ALIVE, slice_of(NULL, 0));
+    for (int look = 0; look < LEADER_LOOKS_MAX && member_next(group, MEMBER_ALIVE, &from, member); look++)
+        if (may_lead(member)) return true;
+    return false;
+}
+
+void group_leader_look(struct group *group)
+{
+    struct member member;
+    struct slice before = group->row.leader;
+    if (!group->config.leader && !before.size) return;
+    bool stays = group->config.leader && before.size && member_get(group, before, &member) &&
+                 stays_leader(&member) && member.token <= group->row.leader_token;
+    if (stays) return;
+    bool found = group->config.leader && find_leader(group, &member);
+    if (!found && !before.size) return;
+    group->row.leader = found ? member.id : slice_of(NULL, 0);
+    group->row.leader_token = group->apply->index;
+    group->row.version = group->apply->index;
+    group->changed = true;
+    group_tell(group, found ? &member : NULL, GROUP_LEADER);
+}
+
+/* --- timers of members --- */
+
+void member_due(struct apply *apply, struct slice name, struct slice id, uint64_t at_ms)
+{
+    struct group group;
+    struct member member;
+    uint64_t now_ms = apply->time_ms;
+    group_load(&group, apply, name);
+    CHECK(member_get(&group, id, &member) && member.due_ms == at_ms);
+    member.due_ms = 0;
+    if (!is_up(member.state)) {
+        member_delete(&group, &member);
+        group.row.version = apply->index;
+        group_tell(&group, &member, GROUP_REAPED);
+        follow(&group);
+    } else {
+        bool steady = member.probation_ms && member.probation_ms <= now_ms;
+        bool back = member.ejected_ms && member.ejected_ms <= now_ms;
+        if (steady) member.probation_ms = 0;
+        if (back) member.ejected_ms = 0;
+        CHECK(steady || back);
+        member_store(&group, &member, steady ? GROUP_STEADY : GROUP_UNEJECTED);
+    }
+    group_save(&group);
+}

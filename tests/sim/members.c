@@ -1,0 +1,200 @@
+/* Members of groups: what clients do there. Each joins under a name of its own, beats alone or for others
+ * too, looks, reports, drains, leaves, is silent for a while, and joins again when it is told that it is
+ * gone. What a heartbeat promised is judged as of any lease.
+ *
+ * Group v is as groups are by themselves; w suspects soon, by what it has learnt, and ejects at once. */
+#include "tests/sim/sim.h"
+
+#include "base/check.h"
+#include "coord/primitive/group.h"
+
+#include <stdio.h>
+
+enum { LINE = 200, BATCH = 4 };
+
+struct membership {
+    uint64_t token, lease, ttl_ms;
+};
+
+static struct attendant {
+    char group;
+    struct membership own;
+    struct membership asked[BATCH]; /* in the request under way */
+    size_t asked_count;
+} attendants[CLIENTS_MAX];
+static bool w_is_set;
+
+static struct call *join(struct attendant *attendant, unsigned number, uint64_t *ttl_ms)
+{
+    char line[LINE];
+    attendant->group = draw(2) ? 'v' : 'w';
+    attendant->own = (struct membership){.ttl_ms = 1000 + draw(6000)};
+    *ttl_ms = attendant->own.ttl_ms;
+    snprintf(line, sizeof line, "group=%c id=m%u ttl=%llums zone=z%u", attendant->group, number,
+             (unsigned long long)*ttl_ms, number % 2);
+    return make_call("group.join", line);
+}
+
+static void say(char *line, unsigned number, uint64_t token)
+{
+    static const char *const healths[] = {"pass", "warn", "fail"};
+    int size = snprintf(line, LINE, "group=%c id=m%u token=%llu load=%u", attendants[number].group, number,
+                        (unsigned long long)token, (unsigned)draw(10));
+    if (draw(2)) snprintf(line + size, LINE - (size_t)size, " health=%s metrics=7", healths[draw(3)]);
+}
+
+static struct call *beat(struct attendant *attendant, unsigned number)
+{
+    char line[LINE];
+    say(line, number, attendant->own.token);
+    attendant->asked[attendant->asked_count++] = attendant->own;
+    return make_call("group.heartbeat", line);
+}
+
+/* The call of an operation with one list of records, and the setting to go on with. */
+static struct call *begin(const char *name, struct setting *setting)
+{
+    struct call *call = call_new();
+    call->operation = operation_by_name(slice_text(name));
+    CHECK(call->operation);
+    call->args = arena_alloc(&call->arena, call->operation->args->size);
+    *setting = (struct setting){call->operation->args, call->args, &call->arena, 0, {0}};
+    return call;
+}
+
+static void add(struct setting *setting, const char *list, const char *line)
+{
+    const struct field *field = record_field(setting->record, slice_text(list));
+    struct setting inner = {field->record, setting_record(setting, field), setting->arena, 0, {0}};
+    CHECK(inner.data);
+    make_args(&inner, line);
+}
+
+static struct call *beat_for_many(struct attendant *attendant, unsigned number)
+{
+    struct setting setting;
+    struct call *call = begin("group.heartbeats", &setting);
+    for (unsigned other = number; attendant->asked_count < BATCH && other < world.client_count; other++) {
+        char line[LINE];
+        if (!attendants[other].own.token) continue;
+        say(line, other, attendants[other].own.token);
+        add(&setting, "members", line);
+        attendant->asked[attendant->asked_count++] = attendants[other].own;
+    }
+    CHECK(setting_done(&setting));
+    return call;
+}
+
+static struct call *report(char group, unsigned number)
+{
+    struct setting setting;
+    struct call *call = begin("group.report", &setting);
+    char line[LINE];
+    CHECK(setting_text(&setting, record_field(setting.record, SLICE("group")), slice_of(&group, 1)));
+    CHECK(setting_text(&setting, record_field(setting.record, SLICE("reporter")), SLICE("someone")));
+    snprintf(line, sizeof line, "id=m%u ok=%u failed=%u", (unsigned)draw(number + 2), (unsigned)draw(4),
+             (unsigned)draw(4));
+    add(&setting, "results", line);
+    CHECK(setting_done(&setting));
+    return call;
+}
+
+static struct call *look(char group, unsigned number)
+{
+    char line[LINE];
+    if (draw(2))
+        snprintf(line, sizeof line, "group=%c", group);
+    else
+        snprintf(line, sizeof line, "group=%c id=m%u", group, number);
+    struct call *call = make_call(strchr(line, ' ') ? "group.get_member" : "group.members", line);
+    call->stale = draw(4) == 0;
+    if (!call->stale && draw(2)) call->min_revision = world.acked;
+    return call;
+}
+
+static struct call *change(struct attendant *attendant, unsigned number)
+{
+    char line[LINE];
+    bool leaves = draw(2);
+    snprintf(line, sizeof line, "group=%c id=m%u token=%llu%s", attendant->group, number,
+             (unsigned long long)attendant->own.token, leaves || draw(2) ? "" : " undo=true");
+    if (leaves) attendant->own.token = 0;
+    return make_call(leaves ? "group.leave" : "group.drain", line);
+}
+
+struct call *members_call(unsigned number, uint64_t *ttl_ms)
+{
+    struct attendant *attendant = &attendants[number];
+    uint64_t dice = draw(20);
+    attendant->asked_count = 0;
+    if (!w_is_set) {
+        w_is_set = true;
+        return make_call("group.put", "group=w suspect=700ms detector=phi phi=20 eject=50 eject_requests=2 "
+                                      "eject_reporters=1 eject_for=1s eject_for_max=3s probation=1s rise=1 "
+                                      "leader=true guard_max=2s");
+    }
+    if (!attendant->own.token) return join(attendant, number, ttl_ms);
+    if (dice < 8) return beat(attendant, number);
+    if (dice < 12) return beat_for_many(attendant, number);
+    if (dice < 15) return look(attendant->group, number);
+    if (dice < 17) return report(attendant->group, number);
+    return dice < 19 ? beat(attendant, number) : change(attendant, number);
+}
+
+static void promised(const struct attendant *attendant, uint64_t token, uint64_t from_ms)
+{
+    for (size_t i = 0; i < attendant->asked_count; i++)
+        if (attendant->asked[i].token == token)
+            judge_promise(attendant->asked[i].lease, from_ms + attendant->asked[i].ttl_ms);
+}
+
+/* Who was told that it is gone joins again. */
+static void take_batch(struct attendant *attendant, const struct call *call, uint64_t from_ms)
+{
+    const struct record *shape = view_item(call->shape, "ok");
+    struct list ok = view_list(call->shape, call->result, "ok");
+    for (size_t i = 0; i < ok.count; i++) {
+        const void *each = (const char *)ok.items + i * shape->size;
+        struct slice id = view_text(shape, each, "id");
+        unsigned other = 0;
+        for (size_t k = 1; k < id.size; k++) other = other * 10 + (unsigned)(id.data[k] - '0');
+        CHECK(other < CLIENTS_MAX);
+        promised(attendant, attendants[other].own.token, from_ms);
+    }
+}
+
+void members_told(unsigned number, const struct call *call, uint64_t from_ms, bool follower)
+{
+    struct attendant *attendant = &attendants[number];
+    const char *name = call->operation->name;
+    bool good = call->outcome == OUTCOME_OK || call->outcome == OUTCOME_CREATED;
+    if (strcmp(name, "group.join") == 0 && good && call->shape) {
+        if (attendant->own.token) return; /* drawn by the generator */
+        attendant->own.token = view_number(call->shape, call->result, "token");
+        attendant->own.lease = view_number(call->shape, call->result, "lease");
+    } else if (strcmp(name, "group.heartbeat") == 0) {
+        if (good) promised(attendant, attendant->own.token, from_ms);
+        if (good) mark(follower ? MARK_MEMBER_BEAT_ON_FOLLOWER : MARK_MEMBER_BEAT);
+        bool over = call->outcome == OUTCOME_MEMBER_GONE || call->outcome == OUTCOME_MEMBER_FENCED ||
+                    call->outcome == OUTCOME_MEMBER_UNKNOWN || call->outcome == OUTCOME_GROUP_NOT_FOUND;
+        if (over && attendant->asked_count) attendant->own.token = 0;
+        if (call->outcome == OUTCOME_MEMBER_GONE) mark(MARK_MEMBER_GONE_TOLD);
+    } else if (strcmp(name, "group.heartbeats") == 0 && good) {
+        take_batch(attendant, call, from_ms);
+    } else if (strcmp(name, "group.members") == 0 && good && follower && !call->stale) {
+        mark(MARK_LEADER_ASKED_FOR_FOLLOWER);
+    }
+}
+
+void members_entry(const struct apply *apply)
+{
+    for (const struct event *event = apply->events; event; event = event->next) {
+        if (event->primitive->code != GROUP_CODE) continue;
+        if (event->kind->code == GROUP_SUSPECTED) mark(MARK_MEMBER_SUSPECTED);
+        if (event->kind->code == GROUP_CLEARED) mark(MARK_MEMBER_CLEARED);
+        if (event->kind->code == GROUP_FAILED) mark(MARK_MEMBER_FAILED);
+        if (event->kind->code == GROUP_HEALTH) mark(MARK_MEMBER_HEALTH);
+        if (event->kind->code == GROUP_EJECTED) mark(MARK_MEMBER_EJECTED);
+        if (event->kind->code == GROUP_GUARDED) mark(MARK_GROUP_GUARDED);
+    }
+}
