@@ -88,7 +88,7 @@ static void take(struct client *c)
     bool ok = answer[9] == '2';
     times_add(&all_times, now_us() - c->connection.sent_us);
     if (!ok && errors++ == 0 && mode != GAP) fprintf(stderr, "%.600s\n", answer);
-    if (ok && answered_us && now_us() - answered_us > longest_us) longest_us = now_us() - answered_us;
+    if (ok && answered_us > 0 && now_us() - answered_us > longest_us) longest_us = now_us() - answered_us;
     if (ok) answered_us = now_us();
     if (ok && mode == BATCH && !strstr(answer, "\"gone\":[]")) gone++;
     const char *token = mode == JOIN ? strstr(answer, "\"token\":") : NULL;

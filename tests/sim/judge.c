@@ -217,6 +217,7 @@ static void apply_entry(const struct raft_entry *entry, struct seen_entry *seen)
         note_answers(&apply);
         check_expiry(&apply, &command);
         members_entry(&apply);
+        judge_group_entry(&apply, &command);
         judge_queue_entry(&apply, &command);
         if (command.operation == operation_pulse) mark(MARK_PULSE_DONE);
         if (command.operation == operation_digest) mark(MARK_DIGEST_COMPARED);

@@ -21,6 +21,7 @@ static struct attendant {
     struct membership own;
     struct membership asked[BATCH]; /* in the request under way */
     size_t asked_count;
+    uint64_t shard, shard_token; /* that it is to let go of; token 0: none */
 } attendants[CLIENTS_MAX];
 static bool w_is_set;
 
@@ -28,7 +29,7 @@ static struct call *join(struct attendant *attendant, unsigned number, uint64_t 
 {
     char line[LINE];
     attendant->group = draw(2) ? 'v' : 'w';
-    attendant->own = (struct membership){.ttl_ms = 1000 + draw(6000)};
+    attendant->own = (struct membership){.ttl_ms = 1000 + draw(draw(2) ? 6000 : 16000)};
     *ttl_ms = attendant->own.ttl_ms;
     snprintf(line, sizeof line, "group=%c id=m%u ttl=%llums zone=z%u", attendant->group, number,
              (unsigned long long)*ttl_ms, number % 2);
@@ -112,6 +113,35 @@ static struct call *look(char group, unsigned number)
     return call;
 }
 
+/* What it has, and what it is to let go of. */
+static struct call *tend_shards(struct attendant *attendant, unsigned number)
+{
+    char line[LINE];
+    if (!attendant->shard_token || draw(4) == 0) {
+        snprintf(line, sizeof line, "group=%c member=m%u", attendant->group, number);
+        return make_call("group.shards", line);
+    }
+    snprintf(line, sizeof line, "group=%c number=%llu token=%llu", attendant->group,
+             (unsigned long long)attendant->shard, (unsigned long long)attendant->shard_token);
+    if (draw(3)) attendant->shard_token = 0; /* else once more, late */
+    return make_call("group.shard_ack", line);
+}
+
+static void take_shards(struct attendant *attendant, unsigned number, const struct call *call)
+{
+    const struct record *shape = view_item(call->shape, "shards");
+    struct list listed = view_list(call->shape, call->result, "shards");
+    char id[16];
+    snprintf(id, sizeof id, "m%u", number);
+    for (size_t i = 0; i < listed.count; i++) {
+        const void *each = (const char *)listed.items + i * shape->size;
+        bool its = slice_equal(view_text(shape, each, "owner"), slice_text(id));
+        if (!its || !view_text(shape, each, "next").size) continue;
+        attendant->shard = view_number(shape, each, "number");
+        attendant->shard_token = view_number(shape, each, "token");
+    }
+}
+
 static struct call *change(struct attendant *attendant, unsigned number)
 {
     char line[LINE];
@@ -131,9 +161,11 @@ struct call *members_call(unsigned number, uint64_t *ttl_ms)
         w_is_set = true;
         return make_call("group.put", "group=w suspect=700ms detector=phi phi=20 eject=50 eject_requests=2 "
                                       "eject_reporters=1 eject_for=1s eject_for_max=3s probation=1s rise=1 "
-                                      "leader=true guard_max=2s");
+                                      "leader=true guard_max=2s shards=7 rebalance=300ms move_limit=3");
     }
-    if (!attendant->own.token) return join(attendant, number, ttl_ms);
+    if (!attendant->own.token || draw(40) == 0) return join(attendant, number, ttl_ms);
+    if (attendant->group == 'w' && draw(attendant->shard_token ? 2 : 5) == 0)
+        return tend_shards(attendant, number);
     if (dice < 8) return beat(attendant, number);
     if (dice < 12) return beat_for_many(attendant, number);
     if (dice < 15) return look(attendant->group, number);
@@ -181,6 +213,10 @@ void members_told(unsigned number, const struct call *call, uint64_t from_ms, bo
         if (call->outcome == OUTCOME_MEMBER_GONE) mark(MARK_MEMBER_GONE_TOLD);
     } else if (strcmp(name, "group.heartbeats") == 0 && good) {
         take_batch(attendant, call, from_ms);
+    } else if (strcmp(name, "group.shards") == 0 && good) {
+        take_shards(attendant, number, call);
+    } else if (strcmp(name, "group.shard_ack") == 0 && call->outcome == OUTCOME_SHARD_NOT_OWNED) {
+        mark(MARK_SHARD_LATE_ACK);
     } else if (strcmp(name, "group.members") == 0 && good && follower && !call->stale) {
         mark(MARK_LEADER_ASKED_FOR_FOLLOWER);
     }

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SAFETY_MS = 30000, CALM_MS = 40000, SWEEP_MS = 60000, MARKS_FROM = 1000, RECOVERY_MS = 5000 };
+enum { SAFETY_MS = 30000, CALM_MS = 40000, SWEEP_MS = 60000, MARKS_FROM = 1000, RECOVERY_MS = 5000, GUARD_MS = 400000 };
 
 struct world world;
 struct sim_node nodes[NODES_MAX + 1], *sim_current;
@@ -305,6 +305,15 @@ static void sweep(void)
     }
 }
 
+/* Those that are silent are failed, also those that the guard keeps: after guard_max, one of them at least
+ * every ten seconds. */
+static void await_silent(void)
+{
+    for (uint64_t limit_ms = world.now_ms + GUARD_MS; judge_group_up(); step())
+        if (world.now_ms >= limit_ms) sim_fail("%zu silent members are not failed", judge_group_up());
+    for (uint64_t limit_ms = world.now_ms + CALM_MS; world.now_ms < limit_ms && !settled();) step();
+}
+
 /* Faults have ended: whoever asks is answered again, all come to the same state, and nothing that nobody
  * renews is left. */
 static void live_on(void)
@@ -322,6 +331,7 @@ static void live_on(void)
         step();
     if (!clients_idle()) sim_fail("a client got no answer");
     if (judge_leases()) sim_fail("%zu leases are left that nobody renews", judge_leases());
+    await_silent();
     if (!settled()) sim_fail("the nodes do not come to the same state");
     readers_end();
     judge_end();

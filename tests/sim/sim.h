@@ -158,6 +158,10 @@ extern const char *const fault_names[FAULT_KINDS];
     X(MEMBER_HEALTH)                                                                                         \
     X(MEMBER_EJECTED)                                                                                        \
     X(GROUP_GUARDED)                                                                                         \
+    X(MEMBER_TAKEN_OVER)                                                                                     \
+    X(SHARD_HANDED_OVER)                                                                                     \
+    X(SHARD_LOST)                                                                                            \
+    X(SHARD_LATE_ACK)                                                                                        \
     X(LEADER_ASKED_FOR_FOLLOWER)                                                                             \
     X(CLAIM_REPLAYED)                                                                                        \
     X(SCHEDULE_FIRED)
@@ -304,6 +308,11 @@ struct call *members_call(unsigned number, uint64_t *ttl_ms);
 /* from_ms: when it was sent; follower: to a node that did not lead. */
 void members_told(unsigned number, const struct call *call, uint64_t from_ms, bool follower);
 void members_entry(const struct apply *apply);
+
+/* --- judge_group.c --- */
+
+void judge_group_entry(const struct apply *apply, const struct command *command);
+size_t judge_group_up(void); /* members that are neither failed nor left */
 
 /* --- view.c --- */
 
