@@ -137,6 +137,22 @@ static void who_comes_back_from_the_guard_has_no_shards(void **state)
     assert_false(coord_world_says(world, "\"shards\":[]"));
 }
 
+/* Their number cannot change under somebody who has one: nobody would have let go of it. */
+static void owned_shards_are_not_dealt_anew(void **state)
+{
+    struct coord_world *world = *state;
+    GROUP_DO(world, "group.put", "{'group':'g','shards':4}");
+    join_many(world, "g", 0, 1);
+    group_world_pass(world, 10);
+    assert_int_equal(GROUP_DO(world, "group.put", "{'group':'g','shards':5}"), OUTCOME_GROUP_NOT_EMPTY);
+    assert_int_equal(GROUP_DO(world, "group.put", "{'group':'g'}"), OUTCOME_GROUP_NOT_EMPTY);
+    assert_int_equal(GROUP_DO(world, "group.put", "{'group':'g','shards':4,'leader':true}"), OUTCOME_OK);
+    GROUP_DO(world, "group.leave", "{'group':'g','id':'m0000','force':true}");
+    assert_int_equal(GROUP_DO(world, "group.put", "{'group':'g','shards':5}"), OUTCOME_OK);
+    GROUP_ASK(world, "group.shards", "{'group':'g'}");
+    assert_true(coord_world_says(world, "\"free\":5"));
+}
+
 static void no_more_move_than_the_limit(void **state)
 {
     struct coord_world *world = *state;
@@ -390,6 +406,7 @@ int main(void)
         COORD_TEST(force_fails_all_at_once),
         COORD_TEST(what_is_guarded_is_told_and_remembered),
         COORD_TEST(who_comes_back_from_the_guard_has_no_shards),
+        COORD_TEST(owned_shards_are_not_dealt_anew),
         COORD_TEST(no_more_move_than_the_limit),
         COORD_TEST(shards_go_by_weight),
         COORD_TEST(many_shards_are_given_in_several_entries),

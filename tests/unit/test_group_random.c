@@ -153,14 +153,16 @@ static void set_up(struct life *life)
     static const char *const rebalances[] = {"0s", "100ms", "3s"};
     static const char *const probations[] = {"0s", "1s", "1m"};
     unsigned shards = draw(life, 3) ? life->shard_count : (unsigned)draw(life, SHARDS + 1);
+    enum outcome outcome = GROUP_DO(
+        life->world, "group.put",
+        "{'group':'g','shards':%u,'move_limit':%u,'rebalance':'%s','probation':'%s','leader':%s,"
+        "'guard':%u,'guard_min':%u,'guard_max':'%us','reap_failed':'%us','reap_left':'5s','eject':50}",
+        shards, 1 + (unsigned)draw(life, 6), rebalances[draw(life, 3)], probations[draw(life, 3)],
+        draw(life, 2) ? "true" : "false", 10 * (unsigned)draw(life, 5), 1 + (unsigned)draw(life, 3),
+        1 + (unsigned)draw(life, 60), 1 + (unsigned)draw(life, 100));
+    if (outcome == OUTCOME_GROUP_NOT_EMPTY) return; /* somebody has one */
     life->anew = shards != life->shard_count;
     life->shard_count = shards;
-    GROUP_DO(life->world, "group.put",
-             "{'group':'g','shards':%u,'move_limit':%u,'rebalance':'%s','probation':'%s','leader':%s,"
-             "'guard':%u,'guard_min':%u,'guard_max':'%us','reap_failed':'%us','reap_left':'5s','eject':50}",
-             shards, 1 + (unsigned)draw(life, 6), rebalances[draw(life, 3)], probations[draw(life, 3)],
-             draw(life, 2) ? "true" : "false", 10 * (unsigned)draw(life, 5), 1 + (unsigned)draw(life, 3),
-             1 + (unsigned)draw(life, 60), 1 + (unsigned)draw(life, 100));
 }
 
 static void observe(struct life *life, const char *id)

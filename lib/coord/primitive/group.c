@@ -12,6 +12,7 @@ static const struct operation operations[] = {
      .flags = OPERATION_GROWS,
      .args = &group_put_record,
      .result = &group_view_record,
+     .refusal = &group_refused_record,
      .apply = group_put,
      .about = "Sets up a group; what is not given becomes the default."},
     {.code = 181,

@@ -119,8 +119,13 @@ void group_put(struct apply *apply, const void *arguments)
     const struct put_args *args = arguments;
     struct group group;
     group_load(&group, apply, args->group);
-    bool made = !group.exists;
-    if (args->config.shards != group.config.shards) group_shards_forget(&group);
+    bool made = !group.exists, deals_anew = args->config.shards != group.config.shards;
+    if (deals_anew && group.row.shards != group.row.shards_free) {
+        group_refuse(&group, NULL, OUTCOME_GROUP_NOT_EMPTY,
+                     SLICE("its shards have owners: their number changes when the members have left"));
+        return;
+    }
+    if (deals_anew) group_shards_forget(&group);
     group.config = args->config;
     group.row.config = &args->config;
     group.row.version = apply->index;
