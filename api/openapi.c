@@ -194,7 +194,11 @@ static void responses_content(struct json *json, const struct route *route)
     json_key(json, "content");
     json_open(json, '{');
     if ((operation->flags & OPERATION_RAW) && operation->kind == OPERATION_QUERY)
-        json_key(json, operation_raw_type(operation)), json_raw(json, SLICE("{}"));
+        json_key(json, operation_raw_type(operation)), json_raw(json, SLICE("{\"schema\":{}}"));
+    if (operation->type) {
+        json_close(json, '}');
+        return;
+    }
     if (operation->plain) {
         json_key(json, "text/plain");
         json_open(json, '{');

@@ -62,6 +62,7 @@ enum reply_form reply_form(struct slice accept, const struct operation *operatio
 {
     if (operation->kind == OPERATION_STREAM) return stream_reply_form(accept);
     bool raw = (operation->flags & OPERATION_RAW) && operation->kind == OPERATION_QUERY;
+    if (raw && operation->type) return REPLY_RAW; /* made for one reader, who has no use for an envelope */
     if (slice_is(accept, "application/json")) return REPLY_JSON;
     if (!accept.size || slice_is(accept, "*/*")) return raw ? REPLY_RAW : REPLY_JSON;
     unsigned json = 0, plain = 0, any = 0;

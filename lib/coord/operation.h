@@ -71,7 +71,8 @@ struct operation {
     /* With Accept: text/plain, a success is these fields of the result in one line: "state result"; or a line
      * for each of a list of it: "tasks: id token payload". NULL: by its tokens, see api/reply.h. */
     const char *plain;
-    const char *type; /* RAW, QUERY: content type of the value; NULL: any bytes, application/octet-stream */
+    const char *type; /* RAW, QUERY: content type of the value, which is then the answer whatever a client
+                       * accepts; NULL: any bytes, application/octet-stream, or JSON */
     const char *about;
 };
 

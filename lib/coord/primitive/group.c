@@ -268,7 +268,7 @@ static const struct operation operations[] = {
      .result = &group_text_record,
      .refusal = &group_refused_record,
      .apply = group_nginx,
-     .type = "text/plain; charset=utf-8",
+     .type = "text/plain",
      .about = "The members as the lines of an upstream block of nginx."},
     {.code = 206,
      .name = "group.http_sd",

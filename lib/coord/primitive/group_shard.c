@@ -518,12 +518,7 @@ struct ack_args {
 #define ACK(member) .offset = offsetof(struct ack_args, member), .name = #member
 static const struct field ack_fields[] = {
     {.number = 1, .type = FIELD_NAME, .flags = FIELD_REQUIRED, ACK(group), .max = 255, .about = "its name"},
-    {.number = 2,
-     .type = FIELD_UINT,
-     .flags = FIELD_REQUIRED,
-     ACK(number),
-     .max = GROUP_SHARDS_MAX,
-     .about = "of the shard"},
+    {.number = 2, .type = FIELD_UINT, .flags = FIELD_REQUIRED, ACK(number), .about = "of the shard"},
     {.number = 3,
      .type = FIELD_UINT,
      .flags = FIELD_REQUIRED,
