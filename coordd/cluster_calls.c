@@ -196,7 +196,26 @@ static void change(struct node *node, struct cluster_call call, const struct raf
     }
     LOG(INFO, "changing the members", {"operation", call.operation->name}, {"name", call.member.name},
         {"node", log_hex(call.member.node)}, {"index", log_number(call.index)});
+    node->status = raft_status(node->raft); /* others of this turn look at it */
     keep(node, call);
+}
+
+/* The configuration in force is committed, and its change applied here. */
+static bool is_settled(const struct node *node)
+{
+    return node->status.change_index <= node->applied;
+}
+
+/* What is asked for is so already; but nothing is said of what is not committed yet. */
+static void answer_so(struct node *node, struct cluster_call call)
+{
+    if (!is_settled(node)) {
+        refuse(node, &call, RAFT_CHANGE_PENDING);
+        return;
+    }
+    call.index = node->status.change_index;
+    struct cluster_changed result = changed(node, &call);
+    answer(node, &call, OUTCOME_OK, &result, "");
 }
 
 static bool parse_id(struct slice text, uint64_t *id)
@@ -233,9 +252,7 @@ static void add(struct node *node, struct cluster_call call)
         bool same = each->node == member.node && strcmp(each->name, member.name) == 0;
         if (same) { /* asked twice */
             call.member = *each;
-            call.index = node->status.change_index;
-            struct cluster_changed result = changed(node, &call);
-            answer(node, &call, OUTCOME_OK, &result, "");
+            answer_so(node, call);
             return;
         }
         if (each->node == member.node || strcmp(each->name, member.name) == 0 ||
@@ -258,9 +275,7 @@ static void promote(struct node *node, struct cluster_call call, struct raft_con
 {
     call.member = next.members[place];
     if (call.member.membership == RAFT_VOTER) {
-        call.index = node->status.change_index;
-        struct cluster_changed result = changed(node, &call);
-        answer(node, &call, OUTCOME_OK, &result, "");
+        answer_so(node, call);
         return;
     }
     next.members[place].membership = call.member.membership = RAFT_VOTER;
@@ -283,7 +298,9 @@ static void change_named(struct node *node, struct cluster_call call)
     const struct cluster_name_args *args = call.args;
     const struct raft_config *config = raft_config_in_force(node->raft);
     const struct raft_member *member = member_named(config, args->name);
-    if (!member)
+    if (!member && !is_settled(node))
+        refuse(node, &call, RAFT_CHANGE_PENDING);
+    else if (!member)
         answer(node, &call, OUTCOME_MEMBER_NOT_FOUND, NULL, "");
     else if (call.operation == operation_cluster_promote)
         promote(node, call, *config, (size_t)(member - config->members));
@@ -451,8 +468,8 @@ static bool tend_transfer(struct node *node, const struct cluster_call *call)
 /* The leader that was to remove itself may be gone before its answer is: the configuration tells. */
 static bool was_removed(struct node *node, struct cluster_call *call)
 {
-    bool settled = node->status.change_index <= node->applied;
-    if (!call->removes || !settled || raft_config_member(raft_config_in_force(node->raft), call->member.node))
+    if (!call->removes || !is_settled(node) ||
+        raft_config_member(raft_config_in_force(node->raft), call->member.node))
         return false;
     call->index = node->status.change_index;
     struct cluster_changed result = changed(node, call);

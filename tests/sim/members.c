@@ -159,9 +159,10 @@ struct call *members_call(unsigned number, uint64_t *ttl_ms)
     attendant->asked_count = 0;
     if (!w_is_set) {
         w_is_set = true;
-        return make_call("group.put", "group=w suspect=700ms detector=phi phi=20 eject=50 eject_requests=2 "
-                                      "eject_reporters=1 eject_for=1s eject_for_max=3s probation=1s rise=1 "
-                                      "leader=true guard_max=2s shards=7 rebalance=300ms move_limit=3");
+        return make_call("group.put",
+                         "group=w suspect=700ms detector=phi phi=20 eject=50 eject_requests=2 "
+                         "eject_reporters=1 eject_for=1s eject_for_max=3s eject_max=100 probation=1s rise=1 "
+                         "leader=true guard_max=2s shards=7 rebalance=300ms move_limit=3");
     }
     if (!attendant->own.token || draw(40) == 0) return join(attendant, number, ttl_ms);
     if (attendant->group == 'w' && draw(attendant->shard_token ? 2 : 5) == 0)

@@ -13,7 +13,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SAFETY_MS = 30000, CALM_MS = 40000, SWEEP_MS = 60000, MARKS_FROM = 1000, RECOVERY_MS = 5000, GUARD_MS = 400000 };
+enum {
+    SAFETY_MS = 30000,
+    CALM_MS = 40000,
+    SWEEP_MS = 60000,
+    MARKS_FROM = 1000,
+    RECOVERY_MS = 5000,
+    GUARD_MS = 400000
+};
 
 struct world world;
 struct sim_node nodes[NODES_MAX + 1], *sim_current;
