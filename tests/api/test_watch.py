@@ -232,6 +232,8 @@ def test_the_present_state_of_locks_elections_and_leases(client, watch, base):
     stream = watch("/v1/watch?prefix=/&initial=true")
     events = {}
     while (event := stream.any())["type"] != "bookmark":
+        if event["type"] != "present":
+            continue  # of other tests' leases that end meanwhile
         path = json.dumps(event["path"]) if isinstance(event["path"], dict) else event["path"]
         assert path not in events
         events[path] = event["data"]
