@@ -7,7 +7,7 @@
 #include "coordd/clock.h"
 
 enum {
-    EXPIRE_BATCH = 1024,
+    EXPIRE_BATCH = 64, /* others write between: larger ones are no faster, and they wait longer */
     EXPIRE_HOLDS = 20000 /* what hangs on the leases of one entry, about */,
     PULSE_BURST_MAX = 64,
     CANCEL_BATCH = 1024,
