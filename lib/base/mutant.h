@@ -86,7 +86,22 @@
  * 92 losses are not counted
  * 93 the second of a group that waits goes first
  * 94 a failed task is ready at once
- * 95 a schedule counts from when it fired */
+ * 95 a schedule counts from when it fired
+ *
+ * 100 a shard is given on before its owner has let go of it
+ * 101 the acknowledgement of a shard is taken from any token
+ * 102 who is suspect loses its shards
+ * 103 who fails keeps its shards
+ * 104 whose place is taken over keeps its shards
+ * 105 a shard's token stays the one of its first owner
+ * 106 the guard of a group does not end
+ * 107 heartbeats in batches renew nothing
+ * 108 heartbeats of an older membership renew the one that took its place
+ * 109 the guard fails whom it should keep
+ * 110 who leads a group leads on when its lease is over
+ * 111 who is suspect does not lead its group any more
+ * 112 a broadcast counts the acknowledgements of one member more than once
+ * 113 a broadcast that is satisfied still has its timer */
 #ifndef COORDD_BASE_MUTANT_H
 #define COORDD_BASE_MUTANT_H
 

@@ -1,6 +1,7 @@
 /* Heartbeats: renewals of the leases of members, alone or thousands at once, with what the members say of
  * themselves for the leader's memory (coord/beats.h). Nothing of them is logged. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/beats.h"
 #include "coord/primitive/group.h"
 
@@ -239,7 +240,7 @@ static enum outcome look(struct apply *apply, const struct beat_args *args, stru
     struct group named = {.apply = apply, .name = args->group};
     if (!member_get(&named, args->id, member)) return OUTCOME_MEMBER_UNKNOWN;
     if (!member->lease) return OUTCOME_MEMBER_GONE;
-    return member->token == args->token ? OUTCOME_OK : OUTCOME_MEMBER_FENCED;
+    return member->token == args->token || MUTANT(108) ? OUTCOME_OK : OUTCOME_MEMBER_FENCED;
 }
 
 void group_beats_renew(struct apply *apply, const void *arguments)
@@ -248,7 +249,7 @@ void group_beats_renew(struct apply *apply, const void *arguments)
     const struct beat_args *beats = args->members.items;
     struct member member;
     for (size_t i = 0; i < args->members.count; i++)
-        if (look(apply, &beats[i], &member) == OUTCOME_OK)
+        if (look(apply, &beats[i], &member) == OUTCOME_OK && !MUTANT(107))
             renew(apply, &beats[i], member.lease);
         else
             apply_renews(apply, 0); /* never renewed: counted as gone below */
@@ -266,7 +267,7 @@ void group_beats_renewed(struct apply *apply, const void *arguments, const struc
     for (size_t i = 0; i < count; i++) {
         struct member member;
         enum outcome outcome = look(apply, &beats[i], &member);
-        if (outcome == OUTCOME_OK && !renewals[i].renewed) outcome = OUTCOME_MEMBER_GONE;
+        if (outcome == OUTCOME_OK && !renewals[i].renewed && !MUTANT(107)) outcome = OUTCOME_MEMBER_GONE;
         if (outcome == OUTCOME_OK) {
             uint64_t heartbeat_ms = group_heartbeat_ms(&member);
             if (heartbeat_ms < result->heartbeat_ms) result->heartbeat_ms = heartbeat_ms;

@@ -7,6 +7,7 @@
  * time. 2. one that is open has its timer. 3. the group's row counts the broadcasts and the targets of all.
  */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/group_broadcast.h"
 
 enum {
@@ -393,12 +394,13 @@ static void acknowledge(struct group *group, struct broadcast *broadcast, struct
                         const struct ack_args *args)
 {
     struct key key = ack_key(group->name, args->number, args->member);
-    if (!ack->at_ms) {
+    if (!ack->at_ms || MUTANT(112)) {
         *ack = (struct broadcast_ack){group->apply->time_ms, args->response};
         row_put(group->apply, key_slice(&key), &ack_record, ack);
         broadcast->acked++;
         if (broadcast->state == BROADCAST_OPEN && broadcast->acked >= broadcast->wanted) {
-            due_clear(group->apply, broadcast->ends_ms, GROUP_CODE, timer_what(group, broadcast->number));
+            if (!MUTANT(113))
+                due_clear(group->apply, broadcast->ends_ms, GROUP_CODE, timer_what(group, broadcast->number));
             end(group, broadcast, BROADCAST_SATISFIED);
         } else {
             put(group, broadcast);

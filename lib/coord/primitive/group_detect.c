@@ -6,6 +6,7 @@
  * have joined again, or failed by force, or after guard_max, a tenth of the group every ten seconds. So it
  * always ends. What hangs on the leases (locks, claims) is not held back. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/group.h"
 
 enum {
@@ -76,7 +77,7 @@ static bool is_guarded(struct group *group, const struct member *member)
         return false;
     }
     row->guarded_ms = now_ms;
-    set_guard_timer(group, now_ms + config->guard_max_ms);
+    if (!MUTANT(106)) set_guard_timer(group, now_ms + config->guard_max_ms);
     group_tell(group, NULL, GROUP_GUARDED);
     return true;
 }
@@ -143,7 +144,7 @@ void group_lease_ended(struct apply *apply, uint64_t lease, struct slice what, e
     member.lease = 0;
     if (reason != END_EXPIRED) {
         member_enter(&group, &member, MEMBER_LEFT, MEMBER_REMOVED);
-    } else if (is_guarded(&group, &member)) {
+    } else if (is_guarded(&group, &member) && !MUTANT(109)) {
         member_enter(&group, &member, MEMBER_SUSPECT, MEMBER_EXPIRED);
     } else {
         member_enter(&group, &member, MEMBER_FAILED, MEMBER_EXPIRED);

@@ -10,6 +10,7 @@
  * are free and those that are revoking. 3. a shard's token is the index of the entry that gave it to its
  * owner, and only rises. */
 #include "base/check.h"
+#include "base/mutant.h"
 #include "coord/primitive/group.h"
 
 enum { EVENTS_MAX = 1024 /* shards that change hands in one entry */ };
@@ -135,7 +136,7 @@ static void give(struct group *group, struct shard *shard, struct slice owner)
     shard->owner = owner;
     shard->next = shard->last = slice_of(NULL, 0);
     shard->state = SHARD_OWNED;
-    shard->token = group->apply->index;
+    if (!MUTANT(105) || !shard->token) shard->token = group->apply->index;
     put(group, shard, &before);
 }
 
@@ -321,6 +322,8 @@ static bool move_one(struct group *group, struct sharing *sharing, struct shard 
     share->has++;
     ++*changes;
     if (shard->state == SHARD_FREE)
+        give(group, shard, share->id);
+    else if (MUTANT(100))
         give(group, shard, share->id);
     else if (back)
         return_to(group, shard);
@@ -551,7 +554,7 @@ void group_shard_ack(struct apply *apply, const void *arguments)
         group_refuse(&group, NULL, OUTCOME_SHARD_NOT_FOUND, slice_of(NULL, 0));
     } else {
         CHECK(get(&group, args->number, &shard));
-        if (shard.state != SHARD_REVOKING || shard.token != args->token) {
+        if (shard.state != SHARD_REVOKING || (shard.token != args->token && !MUTANT(101))) {
             group_refuse(&group, NULL, OUTCOME_SHARD_NOT_OWNED, slice_of(NULL, 0));
             return;
         }

@@ -168,7 +168,7 @@ void member_begin(struct group *group, struct member *member, enum member_reason
     struct apply *apply = group->apply;
     bool failed = member->state == MEMBER_FAILED;
     remember(group, member, MEMBER_ALIVE, reason);
-    if (is_up(member->state))
+    if (is_up(member->state) && !MUTANT(104))
         group_shards_let_go(group, member); /* taken over: what the other one had, it has no more */
     if (member->state) depart(group, member);
     let_lease_go(group, member, END_TRANSFERRED);
@@ -213,7 +213,8 @@ void member_enter(struct group *group, struct member *member, enum member_state 
         let_lease_go(group, member, state == MEMBER_LEFT ? END_RELEASED : END_EXPIRED);
     }
     arrive(group, member, state, event_of(state));
-    if (!is_up(state)) group_shards_let_go(group, member);
+    if (MUTANT(102) ? state != MEMBER_ALIVE : !is_up(state) && !(MUTANT(103) && state == MEMBER_FAILED))
+        group_shards_let_go(group, member);
     follow(group);
 }
 
@@ -239,7 +240,8 @@ static bool may_lead(const struct member *member)
 /* Suspicion takes nothing away: its lease is not over, it may well be at work. */
 static bool stays_leader(const struct member *member)
 {
-    return member->lease && !member->draining;
+    return (member->lease || MUTANT(110)) && (!MUTANT(111) || member->state == MEMBER_ALIVE) &&
+           !member->draining;
 }
 
 /* The member that is alive for the longest; of the first few hundred, should they all drain. */
