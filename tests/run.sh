@@ -9,12 +9,12 @@ jobs=$(nproc)
 reports=()
 broken=0
 
-stage() { # what it is, its build directory, which tests (a regular expression on their names), options of cmake
-    local title=$1 directory=$2 tests=$3
-    shift 3
+stage() { # what it is, its build directory, which tests (a regular expression on their names), targets they need, options of cmake
+    local title=$1 directory=$2 tests=$3 targets=$4
+    shift 4
     echo "== $title"
     mkdir -p "$directory"
-    if ! { cmake -G Ninja -B "$directory" -DCOORDD_TESTS=ON "$@" . && ninja -C "$directory" -j "$jobs"; } \
+    if ! { cmake -G Ninja -B "$directory" -DCOORDD_TESTS=ON "$@" . && ninja -C "$directory" -j "$jobs" $targets; } \
         >"$directory/build.log" 2>&1 </dev/null; then
         tail -n 60 "$directory/build.log"
         echo "== $title: the build failed"
@@ -31,11 +31,11 @@ stage() { # what it is, its build directory, which tests (a regular expression o
     fi
 }
 
-stage "as it ships" build '.'
-stage "with AddressSanitizer and UndefinedBehaviorSanitizer" build-asan '^(unit|script|crash|api|sim)\.' \
+stage "as it ships" build '.' all
+stage "with AddressSanitizer and UndefinedBehaviorSanitizer" build-asan '^(unit|script|crash|api|sim)\.' all \
     -DCOORDD_SANITIZE=address,undefined -DCOORDD_SIM_SEEDS=200
-stage "with ThreadSanitizer" build-tsan '^(process|api)\.' -DCOORDD_SANITIZE=thread
-stage "fuzz targets" build-fuzz '^fuzz\.' \
+stage "with ThreadSanitizer" build-tsan '^(process|api)\.' 'coordd fake_node disk_shim' -DCOORDD_SANITIZE=thread
+stage "fuzz targets" build-fuzz '^fuzz\.' fuzz \
     -DCMAKE_C_COMPILER=clang -DCOORDD_FUZZ=ON -DCOORDD_SANITIZE=address,undefined
 
 exec /usr/bin/python3 tests/count.py "$broken" ${reports[@]+"${reports[@]}"}

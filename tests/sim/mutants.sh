@@ -27,7 +27,7 @@ for mutant in ${*:-$(grep -oE '^ \* +[0-9]+ ' lib/base/mutant.h | grep -oE '[0-9
         continue
     fi
     # shellcheck disable=SC2086
-    cc -o "$build/mutant" "${changed[@]}" $rest || exit 1
+    cc -o "$build/mutant" "${changed[@]}" $rest "$build/liblib.a" || exit 1
     said=$(timeout 600 "$build/mutant" 1 "$seeds" 1 2 2>&1)
     if grep -q '^again:' <<<"$said"; then
         echo "mutant $mutant: caught by seed $(sed -n 's/^again: sim -v //p' <<<"$said" | head -n 1): $(sed -n 's/^seed [0-9]*, at [0-9]* ms: //p' <<<"$said" | head -n 1)"

@@ -4,16 +4,24 @@
 #include "base/memory.h"
 #include "coord/undo.h"
 
-/* A sorted array. What a put or delete replaces is freed at the next one: slices handed out stay valid just
- * as long as they must, and a sanitizer sees who keeps one longer. */
+/* Sorted rows in blocks, none of them empty: a put moves few rows, however many there are. What a put or
+ * delete replaces is freed at the next one: slices handed out stay valid just as long as they must, and a
+ * sanitizer sees who keeps one longer. */
+enum { BLOCK_ROWS = 128 };
+
 struct row {
     uint8_t *bytes; /* key, then value */
     size_t key_size, value_size;
 };
 
+struct block {
+    size_t count;
+    struct row rows[BLOCK_ROWS];
+};
+
 struct rows {
-    struct row *rows;
-    size_t count, capacity;
+    struct block **blocks;
+    size_t block_count, block_capacity, count;
     uint64_t digest;
     uint8_t *doomed;
     struct undo undo;
@@ -29,23 +37,43 @@ static struct slice value_of(const struct row *row)
     return slice_of(row->bytes + row->key_size, row->value_size);
 }
 
+struct place {
+    size_t block, row;
+};
+
 /* The place of the first row whose key is >= key. */
-static size_t place_of(const struct rows *rows, struct slice key)
+static struct place place_of(const struct rows *rows, struct slice key)
 {
-    size_t low = 0, high = rows->count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (slice_compare(key_of(&rows->rows[middle]), key) < 0)
-            low = middle + 1;
+    struct place place = {0, 0};
+    for (size_t high = rows->block_count; place.block < high;) {
+        size_t middle = (place.block + high) / 2;
+        const struct block *block = rows->blocks[middle];
+        if (slice_compare(key_of(&block->rows[block->count - 1]), key) < 0)
+            place.block = middle + 1;
         else
             high = middle;
     }
-    return low;
+    if (place.block == rows->block_count) return place;
+    const struct block *block = rows->blocks[place.block];
+    for (size_t high = block->count; place.row < high;) {
+        size_t middle = (place.row + high) / 2;
+        if (slice_compare(key_of(&block->rows[middle]), key) < 0)
+            place.row = middle + 1;
+        else
+            high = middle;
+    }
+    return place;
 }
 
-static bool is_at(const struct rows *rows, size_t place, struct slice key)
+static struct row *row_at(const struct rows *rows, struct place place)
 {
-    return place < rows->count && slice_equal(key_of(&rows->rows[place]), key);
+    return place.block < rows->block_count ? &rows->blocks[place.block]->rows[place.row] : NULL;
+}
+
+static struct row *find(const struct rows *rows, struct slice key)
+{
+    struct row *row = row_at(rows, place_of(rows, key));
+    return row && slice_equal(key_of(row), key) ? row : NULL;
 }
 
 struct rows *rows_memory_new(void)
@@ -55,18 +83,22 @@ struct rows *rows_memory_new(void)
 
 void rows_memory_free(struct rows *rows)
 {
-    for (size_t i = 0; i < rows->count; i++) free(rows->rows[i].bytes);
+    for (size_t i = 0; i < rows->block_count; i++) {
+        for (size_t j = 0; j < rows->blocks[i]->count; j++) free(rows->blocks[i]->rows[j].bytes);
+        free(rows->blocks[i]);
+    }
+    free(rows->blocks);
     free(rows->doomed);
     undo_free(&rows->undo);
-    free(rows->rows);
     free(rows);
 }
 
 struct rows *rows_memory_clone(const struct rows *rows)
 {
     struct rows *clone = rows_memory_new();
-    for (size_t i = 0; i < rows->count; i++)
-        rows_put(clone, key_of(&rows->rows[i]), value_of(&rows->rows[i]));
+    for (size_t i = 0; i < rows->block_count; i++)
+        for (size_t j = 0; j < rows->blocks[i]->count; j++)
+            rows_put(clone, key_of(&rows->blocks[i]->rows[j]), value_of(&rows->blocks[i]->rows[j]));
     return clone;
 }
 
@@ -77,9 +109,9 @@ size_t rows_memory_count(const struct rows *rows)
 
 bool rows_get(struct rows *rows, struct slice key, struct slice *value)
 {
-    size_t place = place_of(rows, key);
-    if (!is_at(rows, place, key)) return false;
-    *value = value_of(&rows->rows[place]);
+    const struct row *row = find(rows, key);
+    if (!row) return false;
+    *value = value_of(row);
     return true;
 }
 
@@ -90,13 +122,41 @@ static void doom(struct rows *rows, const struct row *row)
     rows->doomed = row->bytes;
 }
 
-static void make_room(struct rows *rows, size_t place)
+/* An empty block before that one; whoever asks fills it. */
+static struct block *new_block(struct rows *rows, size_t before)
 {
-    if (rows->count == rows->capacity) {
-        rows->capacity = rows->capacity ? rows->capacity * 2 : 64;
-        rows->rows = memory_resize(rows->rows, rows->capacity * sizeof *rows->rows);
+    if (rows->block_count == rows->block_capacity) {
+        rows->block_capacity = rows->block_capacity ? rows->block_capacity * 2 : 16;
+        rows->blocks = memory_resize(rows->blocks, rows->block_capacity * sizeof(struct block *));
     }
-    memmove(rows->rows + place + 1, rows->rows + place, (rows->count - place) * sizeof *rows->rows);
+    memmove(rows->blocks + before + 1, rows->blocks + before,
+            (rows->block_count - before) * sizeof(struct block *));
+    rows->block_count++;
+    return rows->blocks[before] = memory_new(sizeof(struct block));
+}
+
+static void insert(struct rows *rows, struct place place, struct row row)
+{
+    if (rows->block_count == 0) new_block(rows, 0);
+    if (place.block == rows->block_count) { /* behind all */
+        place.block--;
+        place.row = rows->blocks[place.block]->count;
+    }
+    struct block *block = rows->blocks[place.block];
+    if (block->count == BLOCK_ROWS) {
+        size_t half = BLOCK_ROWS / 2;
+        struct block *upper = new_block(rows, place.block + 1);
+        memcpy(upper->rows, block->rows + half, half * sizeof *block->rows);
+        block->count = upper->count = half;
+        if (place.row > half) {
+            block = upper;
+            place.row -= half;
+        }
+    }
+    memmove(block->rows + place.row + 1, block->rows + place.row,
+            (block->count - place.row) * sizeof *block->rows);
+    block->rows[place.row] = row;
+    block->count++;
     rows->count++;
 }
 
@@ -106,48 +166,62 @@ void rows_put(struct rows *rows, struct slice key, struct slice value)
     struct row row = {memory_new(key.size + value.size), key.size, value.size};
     memcpy(row.bytes, key.data, key.size);
     if (value.size) memcpy(row.bytes + key.size, value.data, value.size);
-    size_t place = place_of(rows, key_of(&row));
-    if (is_at(rows, place, key_of(&row))) {
-        struct slice old = value_of(&rows->rows[place]);
+    struct row *there = find(rows, key);
+    if (there) {
+        struct slice old = value_of(there);
         undo_note(&rows->undo, key_of(&row), &old);
-        doom(rows, &rows->rows[place]);
+        doom(rows, there);
+        *there = row;
     } else {
         undo_note(&rows->undo, key_of(&row), NULL);
-        make_room(rows, place);
+        insert(rows, place_of(rows, key), row);
     }
-    rows->rows[place] = row;
     rows->digest += row_hash(key_of(&row), value_of(&row));
 }
 
 bool rows_delete(struct rows *rows, struct slice key)
 {
-    size_t place = place_of(rows, key);
-    if (!is_at(rows, place, key)) return false;
-    struct slice old = value_of(&rows->rows[place]);
+    struct row *row = find(rows, key);
+    if (!row) return false;
+    struct slice old = value_of(row);
     undo_note(&rows->undo, key, &old);
-    doom(rows, &rows->rows[place]);
+    struct place place = place_of(rows, key);
+    doom(rows, row);
+    struct block *block = rows->blocks[place.block];
+    block->count--;
     rows->count--;
-    memmove(rows->rows + place, rows->rows + place + 1, (rows->count - place) * sizeof *rows->rows);
+    memmove(row, row + 1, (block->count - place.row) * sizeof *row);
+    if (block->count == 0) {
+        free(block);
+        rows->block_count--;
+        memmove(rows->blocks + place.block, rows->blocks + place.block + 1,
+                (rows->block_count - place.block) * sizeof(struct block *));
+    }
     return true;
 }
 
-static bool give(const struct rows *rows, size_t place, struct slice *key, struct slice *value)
+static bool give(const struct row *row, struct slice *key, struct slice *value)
 {
-    if (place >= rows->count) return false;
-    *key = key_of(&rows->rows[place]);
-    *value = value_of(&rows->rows[place]);
+    if (!row) return false;
+    *key = key_of(row);
+    *value = value_of(row);
     return true;
 }
 
 bool rows_seek(struct rows *rows, struct slice from, struct slice *key, struct slice *value)
 {
-    return give(rows, place_of(rows, from), key, value);
+    return give(row_at(rows, place_of(rows, from)), key, value);
 }
 
 bool rows_seek_back(struct rows *rows, struct slice before, struct slice *key, struct slice *value)
 {
-    size_t place = place_of(rows, before);
-    return place > 0 && give(rows, place - 1, key, value);
+    struct place place = place_of(rows, before);
+    if (place.row == 0) {
+        if (place.block == 0) return false;
+        place.row = rows->blocks[--place.block]->count;
+    }
+    place.row--;
+    return give(row_at(rows, place), key, value);
 }
 
 void rows_try(struct rows *rows)
