@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from node import Node, until  # noqa: E402
+from noise import Noise  # noqa: E402
 
 numbers = itertools.count(1)
 
@@ -23,7 +25,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_N
 
 @pytest.fixture(scope="session")
 def node(tmp_path_factory):
-    with Node(tmp_path_factory.mktemp("node")) as shared:
+    with Node(tmp_path_factory.mktemp("node")) as shared, Noise(shared) if os.environ.get("TEST_NOISE") else nullcontext():
         yield shared
 
 
