@@ -336,19 +336,22 @@ static struct observe_item item_of(const struct beat *beat, enum observed what, 
 /* One of what it wants. */
 static struct observe_item take_wish(struct beats *beats, struct beat *beat)
 {
-    enum wanted what = beat->wants & WANTS_HEARD    ? WANTS_HEARD
-                       : beat->wants & WANTS_HEALTH ? WANTS_HEALTH
-                                                    : WANTS_EJECTION;
+    enum wanted what = beat->wants & WANTS_HEARD     ? WANTS_HEARD
+                       : beat->wants & WANTS_HEALTH  ? WANTS_HEALTH
+                       : beat->wants & WANTS_CLOSING ? WANTS_CLOSING
+                                                     : WANTS_EJECTION;
     beat_want_no_more(beats, beat, what);
     switch (what) {
     case WANTS_HEARD:
         return item_of(beat, OBSERVED_HEARD, 0);
     case WANTS_HEALTH:
         return item_of(beat, OBSERVED_HEALTH, beat->seat.health);
+    case WANTS_CLOSING:
+        return item_of(beat, OBSERVED_GOOD, beat->seat.half_open_ms);
     case WANTS_EJECTION:
         break;
     }
-    return item_of(beat, OBSERVED_BAD, 0);
+    return item_of(beat, OBSERVED_BAD, beat->seat.half_open_ms);
 }
 
 size_t beats_due(struct beats *beats, uint64_t by_ms, struct observe_item *items, size_t max)
@@ -375,7 +378,9 @@ void beats_not_proposed(struct beats *beats, const struct observe_item *items, s
         if (!beat) continue; /* the member has another lease by now */
         if (items[i].what == OBSERVED_HEARD) beat_want(beats, beat, WANTS_HEARD);
         if (items[i].what == OBSERVED_HEALTH) beat_want(beats, beat, WANTS_HEALTH);
-        if (items[i].what == OBSERVED_BAD) beat_want(beats, beat, WANTS_EJECTION);
+        bool same_trial = items[i].value == beat->seat.half_open_ms && !beat->seat.ejected_ms;
+        if (items[i].what == OBSERVED_BAD && same_trial) beat_want(beats, beat, WANTS_EJECTION);
+        if (items[i].what == OBSERVED_GOOD && same_trial) beat_want(beats, beat, WANTS_CLOSING);
         if (items[i].what == OBSERVED_SILENT) beat_schedule(beats, beat);
     }
 }

@@ -57,6 +57,8 @@ struct seat {
     uint64_t token, lease, weight, state, ttl_ms;
     uint64_t logged_health; /* as the row says */
     bool eligible;          /* member_is_eligible, as of the last entry about it */
+    bool on_trial;          /* fit, but half-open: it gets probes only */
+    uint64_t ejected_ms, half_open_ms;
     bool draining;
     struct slice address;
     /* as it said last: */
@@ -68,8 +70,8 @@ struct seat {
 struct roster {
     struct slice group;
     struct group_config config;
-    const struct seat *const *seats; /* those that are eligible first; in no order within */
-    size_t count, eligible;
+    const struct seat *const *seats; /* first the eligible ones, then those on trial; in no order within */
+    size_t count, eligible, on_trial;
 };
 
 /* NULL: nobody of that group is alive or suspect. */
@@ -79,13 +81,26 @@ const struct seat *beats_seat(const struct beats *beats, struct slice group,
 /* The next number of the group's turn, from 0, for round robins. */
 uint64_t beats_next_turn(struct beats *beats, struct slice group);
 
-/* --- reports of calls (outliers) --- */
+/* --- reports of calls (outliers), and probes --- */
 
 /* `reporter` has called the member that often. A member is bad, and its ejection is proposed, when within
  * 10 s there were eject_requests, eject_percent of them failed, and eject_reporters different ones each saw
- * that share fail. False: there is no such member. */
+ * that share fail. A half-open member is judged by eject_probes calls, and by fewer reporters when so few
+ * calls cannot come from as many (beats_report.c); when a smaller share failed, it is good, and the end of
+ * its trial is proposed. What is told of one that is ejected is of calls before that: it proves nothing.
+ * False: there is no such member. */
 bool beats_report(struct beats *beats, struct slice group, struct slice id, struct slice reporter,
                   uint64_t ok, uint64_t failed, uint64_t now_ms);
+
+/* A member on trial gets eject_probes picks in 10 s at most, so that a lost probe is followed by others.
+ * Probes go first, else in a large group they were a matter of luck; but of the picks of a group only every
+ * tenth is one, or, among fewer than nine others, as often as each of those is picked: beats_probe_is_due. */
+bool beats_probe_is_due(const struct beats *beats, struct slice group);
+bool beats_has_probe(const struct beats *beats, const struct seat *seat); /* one more in these 10 s */
+/* Where among those on trial to look for the next one. */
+size_t beats_probe_from(const struct beats *beats, struct slice group);
+/* It is picked for one; `others`: that could have been picked as well. After beats_next_turn. */
+void beats_probe(struct beats *beats, const struct seat *seat, size_t others);
 
 /* When the present turn began, on the leader's clock: for beats_report. */
 uint64_t beats_now_ms(const struct beats *beats);

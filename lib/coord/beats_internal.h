@@ -2,8 +2,9 @@
  * as the rows say), beats_report.c (reports of calls).
  *
  * Invariants: 1. every beat is in its crew's array at `place`, in `by_name`, and in `by_lease` when it has a
- * lease. 2. the eligible ones are the first of the array. 3. who is alive is in the heap, at its deadline or
- * before; nobody else is. 4. who wants something proposed is in the ring. 5. out of office there are none. */
+ * lease. 2. the eligible ones are the first of the array, those on trial follow. 3. who is alive is in the
+ * heap, at its deadline or before; nobody else is. 4. who wants something proposed is in the ring. 5. out of
+ * office there are none. */
 #ifndef COORDD_COORD_BEATS_INTERNAL_H
 #define COORDD_COORD_BEATS_INTERNAL_H
 
@@ -11,22 +12,24 @@
 #include "base/map.h"
 #include "coord/beats.h"
 
-enum { GAPS_KEPT = 32, REPORT_WINDOW_MS = 10000, REPORTERS_KEPT = 1000 };
+enum { GAPS_KEPT = 32, REPORTERS_KEPT = 1000 };
 
 struct crew { /* of a group */
     struct roster roster;
     struct crew *next; /* whose name has the same hash */
     struct beat **beats;
     size_t capacity;
-    uint64_t turn;
+    uint64_t turn, probe_turn; /* probe_turn: from which on one of them may be a probe */
+    size_t probe_from;
 };
 
-enum wanted { WANTS_HEARD = 1, WANTS_HEALTH = 2, WANTS_EJECTION = 4 };
+enum wanted { WANTS_HEARD = 1, WANTS_HEALTH = 2, WANTS_EJECTION = 4, WANTS_CLOSING = 8 };
 
 struct trial { /* reports in the present window */
     uint64_t began_ms, ok, failed;
     size_t reporter_count;
     uint64_t *reporters; /* hashes of those that saw it fail */
+    bool judged;         /* then what is reported in the same window proves nothing more */
 };
 
 struct beat {
@@ -44,6 +47,7 @@ struct beat {
     unsigned wants; /* enum wanted */
     struct beat *wants_before, *wants_after;
     struct trial *trial;
+    uint64_t probing_ms, probes; /* since when, in the present window of probes; how many */
 };
 
 struct gap {
@@ -82,5 +86,6 @@ void beats_forget_all(struct beats *beats);
 
 /* beats_report.c */
 void beat_acquit(struct beat *beat);
+void beat_turned(struct beats *beats, struct beat *beat); /* its breaker */
 
 #endif

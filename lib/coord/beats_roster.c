@@ -52,7 +52,7 @@ static void drop_crew(struct beats *beats, struct crew *crew)
     free(crew);
 }
 
-/* --- places: the eligible ones are the first --- */
+/* --- places: the eligible ones are the first, those on trial follow --- */
 
 static void put_at(struct crew *crew, struct beat *beat, size_t place)
 {
@@ -67,15 +67,26 @@ static void exchange(struct crew *crew, size_t a, size_t b)
     put_at(crew, first, b);
 }
 
-static void set_eligible(struct crew *crew, struct beat *beat, bool eligible)
+/* From section to section: each is entered and left at its border. */
+static void set_section(struct crew *crew, struct beat *beat, bool eligible, bool on_trial)
 {
     struct roster *roster = &crew->roster;
-    if (eligible == beat->seat.eligible) return;
-    beat->seat.eligible = eligible;
-    if (eligible)
-        exchange(crew, beat->place, roster->eligible++);
-    else
+    struct seat *seat = &beat->seat;
+    if (seat->eligible == eligible && seat->on_trial == on_trial) return;
+    if (seat->eligible) {
         exchange(crew, beat->place, --roster->eligible);
+        roster->on_trial++;
+    }
+    if ((seat->eligible || seat->on_trial) && !eligible && !on_trial)
+        exchange(crew, beat->place, roster->eligible + --roster->on_trial);
+    if (!seat->eligible && !seat->on_trial)
+        exchange(crew, beat->place, roster->eligible + roster->on_trial++);
+    if (eligible) {
+        exchange(crew, beat->place, roster->eligible++);
+        roster->on_trial--;
+    }
+    seat->eligible = eligible;
+    seat->on_trial = on_trial;
 }
 
 static void enter_crew(struct crew *crew, struct beat *beat)
@@ -93,7 +104,7 @@ static void enter_crew(struct crew *crew, struct beat *beat)
 static void leave_crew(struct beats *beats, struct beat *beat)
 {
     struct crew *crew = beat->crew;
-    set_eligible(crew, beat, false);
+    set_section(crew, beat, false, false);
     exchange(crew, beat->place, --crew->roster.count);
     if (!crew->roster.count) drop_crew(beats, crew);
 }
@@ -202,8 +213,13 @@ void beats_load_member(struct beats *beats, struct group *group, const struct me
     seat->ttl_ms = member->ttl_ms;
     seat->logged_health = member->health;
     seat->draining = member->draining;
-    set_eligible(crew, beat, member_is_eligible(member, group->apply->time_ms));
-    if (member_is_ejected(member, group->apply->time_ms)) beat_acquit(beat);
+    uint64_t time_ms = group->apply->time_ms, breaker = member_breaker(member);
+    set_section(crew, beat, member_is_eligible(member, time_ms),
+                member_is_fit(member, time_ms) && breaker == BREAKER_HALF_OPEN);
+    bool turned = seat->ejected_ms != member->ejected_ms || seat->half_open_ms != member->half_open_ms;
+    seat->ejected_ms = member->ejected_ms;
+    seat->half_open_ms = member->half_open_ms;
+    if (turned) beat_turned(beats, beat);
     if (anew) beat_begin(beats, beat, now_ms);
     beat_look(beats, beat, now_ms);
 }
@@ -270,10 +286,12 @@ uint64_t beats_next_turn(struct beats *beats, struct slice group)
 
 static void check_crew(const struct beats *beats, const struct crew *crew)
 {
-    CHECK(crew->roster.count && crew->roster.eligible <= crew->roster.count);
+    const struct roster *roster = &crew->roster;
+    CHECK(roster->count && roster->eligible + roster->on_trial <= roster->count);
     for (size_t i = 0; i < crew->roster.count; i++) {
         const struct beat *beat = crew->beats[i];
-        CHECK(beat->place == i && beat->crew == crew && beat->seat.eligible == (i < crew->roster.eligible));
+        CHECK(beat->place == i && beat->crew == crew && beat->seat.eligible == (i < roster->eligible));
+        CHECK(beat->seat.on_trial == (i >= roster->eligible && i < roster->eligible + roster->on_trial));
         CHECK(beats_find(beats, crew->roster.group, beat->seat.id) == beat);
         CHECK(!beat->seat.lease || map_get(&beats->by_lease, beat->seat.lease) == beat);
         CHECK((beat->deadline.place != 0) == (beat->seat.state == MEMBER_ALIVE));

@@ -256,10 +256,11 @@ static void ejections_leave_enough_and_double(void **state)
     assert_true(group_world_member(world, "g", "m0001", &member));
     assert_int_equal(member.ejected_ms, 0);
     for (uint64_t again = 2; again <= 3; again++) {
-        group_world_observe(world, 1, "g", "m0001", OBSERVED_BAD, 0);
+        group_world_observe(world, 1, "g", "m0001", OBSERVED_BAD, member.half_open_ms);
         assert_true(group_world_member(world, "g", "m0001", &member));
         assert_int_equal(member.ejected_ms, world->time_ms + 60000); /* and never longer than eject_for_max */
         group_world_pass(world, 60000);
+        assert_true(group_world_member(world, "g", "m0001", &member));
     }
 }
 

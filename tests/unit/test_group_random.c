@@ -29,7 +29,7 @@ struct life {
     int let_go; /* the shard that this entry lets go of; -1: none */
     bool anew;  /* shards are made anew, or the group goes */
 };
-static uint64_t guards, moves, failures, ends; /* what happened in all lives */
+static uint64_t guards, moves, failures, ends, closed, reopened; /* what happened in all lives */
 
 static const char *const ids[MEMBERS] = {"a", "ab", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"};
 
@@ -153,13 +153,15 @@ static void set_up(struct life *life)
     static const char *const rebalances[] = {"0s", "100ms", "3s"};
     static const char *const probations[] = {"0s", "1s", "1m"};
     unsigned shards = draw(life, 3) ? life->shard_count : (unsigned)draw(life, SHARDS + 1);
-    enum outcome outcome = GROUP_DO(
-        life->world, "group.put",
-        "{'group':'g','shards':%u,'move_limit':%u,'rebalance':'%s','probation':'%s','leader':%s,"
-        "'guard':%u,'guard_min':%u,'guard_max':'%us','reap_failed':'%us','reap_left':'5s','eject':50}",
-        shards, 1 + (unsigned)draw(life, 6), rebalances[draw(life, 3)], probations[draw(life, 3)],
-        draw(life, 2) ? "true" : "false", 10 * (unsigned)draw(life, 5), 1 + (unsigned)draw(life, 3),
-        1 + (unsigned)draw(life, 60), 1 + (unsigned)draw(life, 100));
+    enum outcome outcome =
+        GROUP_DO(life->world, "group.put",
+                 "{'group':'g','shards':%u,'move_limit':%u,'rebalance':'%s','probation':'%s','leader':%s,"
+                 "'guard':%u,'guard_min':%u,'guard_max':'%us','reap_failed':'%us','reap_left':'5s','eject':"
+                 "50,'eject_max':80,"
+                 "'eject_for':'%us','eject_for_max':'8s'}",
+                 shards, 1 + (unsigned)draw(life, 6), rebalances[draw(life, 3)], probations[draw(life, 3)],
+                 draw(life, 2) ? "true" : "false", 10 * (unsigned)draw(life, 5), 1 + (unsigned)draw(life, 3),
+                 1 + (unsigned)draw(life, 60), 1 + (unsigned)draw(life, 100), 1 + (unsigned)draw(life, 4));
     if (outcome == OUTCOME_GROUP_NOT_EMPTY) return; /* somebody has one */
     life->anew = shards != life->shard_count;
     life->shard_count = shards;
@@ -169,8 +171,26 @@ static void observe(struct life *life, const char *id)
 {
     struct member member;
     if (group_world_member(life->world, "g", id, &member) && member.lease)
-        group_world_observe(life->world, 1, "g", id, OBSERVED_SILENT + draw(life, 4),
+        group_world_observe(life->world, 1, "g", id, OBSERVED_SILENT + draw(life, 3),
                             HEALTH_PASS + draw(life, 3));
+}
+
+/* What the leader judged of the reports about some, and about all that are on trial; sometimes of a trial
+ * that is over. */
+static void judge(struct life *life)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        struct member member;
+        if (!group_world_member(life->world, "g", ids[i], &member) || !member.lease) continue;
+        uint64_t before = member_breaker(&member);
+        if (before != BREAKER_HALF_OPEN && draw(life, 3)) continue;
+        group_world_observe(life->world, 1, "g", ids[i], draw(life, 2) ? OBSERVED_BAD : OBSERVED_GOOD,
+                            draw(life, 8) ? member.half_open_ms : 1);
+        assert_true(group_world_member(life->world, "g", ids[i], &member));
+        closed += before == BREAKER_HALF_OPEN && member_breaker(&member) == BREAKER_CLOSED;
+        reopened += before == BREAKER_HALF_OPEN && member_breaker(&member) == BREAKER_OPEN;
+        see(life);
+    }
 }
 
 static void step(struct life *life)
@@ -196,8 +216,10 @@ static void step(struct life *life)
                  1 + (unsigned)draw(life, 9), 1 + (unsigned)draw(life, 100));
     else if (dice < 72)
         acknowledge(life, id);
-    else if (dice < 80)
+    else if (dice < 76)
         observe(life, id);
+    else if (dice < 80)
+        judge(life);
     else if (dice < 82)
         set_up(life);
     else if (dice < 83)
@@ -234,6 +256,9 @@ static void live(uint64_t seed)
     if (is_guarded(&life)) ends++;
     group_world_pass(life.world, GUARD_ENDS_MS);
     assert_false(is_guarded(&life));
+    GROUP_ASK(life.world, "group.get", "{'group':'g'}");
+    assert_false(coord_world_says(life.world, "\"config\"") &&
+                 !coord_world_says(life.world, "\"ejected\":0,\"half_open\":0"));
     GROUP_DO(life.world, "group.delete", "{'group':'g','force':true}");
     coord_world_free(life.world);
 }
@@ -248,11 +273,13 @@ static void a_shard_has_one_owner_and_the_guard_ends(void **state)
         if (getenv("SEEDS")) fprintf(stderr, "\r%llu ", seed);
         live(seed);
     }
-    assert_true(guards && moves && failures && ends);
+    assert_true(guards && moves && failures && ends && closed && reopened);
     if (getenv("SEEDS"))
-        fprintf(stderr, "guards %llu, handed over %llu, failures %llu, guarded at the end %llu\n",
+        fprintf(stderr,
+                "guards %llu, handed over %llu, failures %llu, guarded at the end %llu, closed %llu, "
+                "reopened %llu\n",
                 (unsigned long long)guards, (unsigned long long)moves, (unsigned long long)failures,
-                (unsigned long long)ends);
+                (unsigned long long)ends, (unsigned long long)closed, (unsigned long long)reopened);
 }
 
 int main(void)

@@ -55,6 +55,7 @@ enum {
     GROUP_SHARD_MEMBERS_MAX = 1000, /* alive ones among which shards are shared */
     GROUP_BROADCAST_MAX = 8192,     /* bytes of a payload */
     GROUP_RESPONSE_MAX = 1024,
+    GROUP_REPORT_WINDOW_MS = 10000, /* calls that are reported within it are judged together */
     GROUP_BROADCASTS_KEPT = 100,
     GROUP_WEIGHT_DEFAULT = 100,
     GROUP_WEIGHT_MAX = 10000,
@@ -73,6 +74,9 @@ enum member_state {
 extern const char *const member_shown_choices[];
 enum member_health { HEALTH_PASS = 1, HEALTH_WARN, HEALTH_FAIL };
 extern const char *const member_health_choices[];
+/* Open: ejected. Half-open: on trial after an ejection, given a few probes. */
+enum breaker { BREAKER_CLOSED = 1, BREAKER_OPEN, BREAKER_HALF_OPEN };
+extern const char *const member_breaker_choices[];
 enum detector { DETECTOR_FIXED = 1, DETECTOR_PHI };
 
 struct group_config {
@@ -88,6 +92,7 @@ struct group_config {
     uint64_t shards, rebalance_ms, move_limit; /* shards 0: none */
     bool leader;                               /* wants one */
     uint64_t max_members;
+    uint64_t eject_probes; /* of a half-open member, in a window of reports: 3 */
 };
 
 extern const struct record group_config_record;
@@ -110,6 +115,7 @@ struct group_row {
     uint64_t guard_due_ms, shards_due_ms;        /* timers that are set; 0: none */
     uint64_t guard_round;                        /* how many of the guarded are yet to fail in this round */
     uint64_t targets;                            /* of all broadcasts that are kept */
+    uint64_t ejected, half_open;                 /* members that are (group_breaker.c) */
 };
 
 struct group {
@@ -131,7 +137,7 @@ struct member {
     bool draining, guarded;                /* guarded: its time is over, the guard keeps it suspect */
     uint64_t flaps, flap_ms, probation_ms; /* probation: until */
     uint64_t ejected_ms, ejections;        /* until; how often lately */
-    uint64_t ejected_last_ms;
+    uint64_t ejected_last_ms, half_open_ms; /* when last; until when on trial, 0: not so */
     uint64_t due_ms; /* its timer: probation, ejection, reaping; 0: none */
 };
 
@@ -187,10 +193,10 @@ struct key member_state_key(struct slice group, const struct member *member);
 struct slice member_path(struct apply *apply, struct slice group,
                          struct slice id); /* "/groups/web/members/n1" */
 bool member_on_probation(const struct member *member, uint64_t now_ms);
-bool member_is_ejected(const struct member *member, uint64_t now_ms);
 uint64_t member_shown(const struct member *member, uint64_t now_ms); /* 1-based in member_shown_choices */
-/* May picks, owners and shards use it: alive, not draining, not on probation, not ejected, health not fail.
- */
+/* May picks, owners and shards use it: fit, and its breaker is closed. Fit: alive, not draining, not on
+ * probation, health not fail. */
+bool member_is_fit(const struct member *member, uint64_t now_ms);
 bool member_is_eligible(const struct member *member, uint64_t now_ms);
 
 enum group_event {
@@ -217,7 +223,8 @@ enum group_event {
     GROUP_BROADCAST_DONE,
     GROUP_SET,
     GROUP_REMOVED,
-    GROUP_EVENTS = GROUP_REMOVED
+    GROUP_HALF_OPEN,
+    GROUP_EVENTS = GROUP_HALF_OPEN
 };
 
 /* group_state.c: every change of a member's state goes through these; they keep counts, state rows, lease,
@@ -237,9 +244,15 @@ extern const struct record group_shard_event_record, group_broadcast_event_recor
 struct observe_item {
     uint64_t lease, token;
     uint64_t what;  /* enum observed */
-    uint64_t value; /* health; ms of an ejection */
+    uint64_t value; /* health; of reports: half_open_ms of the member they are about */
 };
-enum observed { OBSERVED_SILENT = 1, OBSERVED_HEARD, OBSERVED_HEALTH, OBSERVED_BAD /* outlier: eject */ };
+enum observed {
+    OBSERVED_SILENT = 1,
+    OBSERVED_HEARD,
+    OBSERVED_HEALTH,
+    OBSERVED_BAD, /* outlier: eject */
+    OBSERVED_GOOD /* its trial went well */
+};
 struct group_observe_args {
     uint64_t term;
     struct list items; /* struct observe_item, at most 1,024 */
@@ -253,6 +266,15 @@ struct slice group_what_path(struct apply *apply, struct slice what);
 void group_guard_look(struct group *group); /* after any transition: is it over? */
 void group_guard_due(struct apply *apply, struct slice name);
 uint64_t group_force_guarded(struct group *group); /* fails those that the guard keeps; how many */
+
+/* group_breaker.c. half_open_ms: as it was when the calls were reported; when it is another by now, they
+ * prove nothing. */
+uint64_t member_breaker(const struct member *member); /* enum breaker */
+void group_breaker_bad(struct group *group, struct member *member, uint64_t half_open_ms);
+void group_breaker_good(struct group *group, struct member *member, uint64_t half_open_ms);
+uint64_t group_breaker_due_ms(const struct member *member);             /* 0: it is closed */
+bool group_breaker_due(struct group *group, struct member *member);     /* its time has come: it turned */
+void group_breaker_forget(struct group *group, struct member *member); /* the membership is over */
 
 /* --- timers --- */
 enum group_work {

@@ -54,6 +54,9 @@ static void check_member(struct group *group, const struct member *member)
     CHECK(member->state >= MEMBER_ALIVE && member->state <= MEMBER_STATES && member->token);
     CHECK(rows_get(group->apply->rows, key_slice(&key), &value));
     CHECK(is_up(member->state) || member->due_ms);
+    uint64_t turns_ms = group_breaker_due_ms(member);
+    CHECK(!turns_ms || (is_up(member->state) && member->due_ms && member->due_ms <= turns_ms));
+    CHECK(!member->ejected_ms || !member->half_open_ms);
     if (member->due_ms)
         CHECK(group_timer_is_set(group->apply, member->due_ms,
                                  group_work_what(group->apply, GROUP_WORK_MEMBER, group->name, member->id)));
@@ -70,18 +73,21 @@ static uint64_t check_timer(struct group *group, uint64_t at_ms, enum group_work
 
 static void check_members(struct group *group, struct group_totals *totals)
 {
-    uint64_t counts[MEMBER_STATES + 1] = {0}, guarded = 0, all = 0;
+    uint64_t counts[MEMBER_STATES + 1] = {0}, guarded = 0, all = 0, ejected = 0, half_open = 0;
     struct key from = member_first(group->name, 0, slice_of(NULL, 0));
     struct member member;
     for (; member_next(group, 0, &from, &member); all++) {
         check_member(group, &member);
         counts[member.state]++;
         guarded += member.guarded;
+        ejected += member_breaker(&member) == BREAKER_OPEN;
+        half_open += member_breaker(&member) == BREAKER_HALF_OPEN;
         totals->leases += member.lease > 0;
         totals->timers += member.due_ms > 0;
     }
     CHECK(memcmp(counts + 1, group->row.counts + 1, sizeof counts - sizeof *counts) == 0);
     CHECK(guarded == group->row.guarded && (!guarded || group->row.guarded_ms));
+    CHECK(ejected == group->row.ejected && half_open == group->row.half_open);
     CHECK(count_rows(group->apply, group_key_of(KEY_MEMBER_STATE, group->name)) == all);
     CHECK(count_rows(group->apply, group_key_of(KEY_MEMBER_PAST, group->name)) == all);
     totals->members += all;

@@ -2,7 +2,7 @@
 #include "base/check.h"
 #include "coord/primitive/group.h"
 
-enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DELETED_MAX = 1000 };
+enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DELETED_MAX = 1000, PROBES_DEFAULT = 3 };
 #define DAY (24ull * HOUR)
 #define YEAR (366ull * DAY)
 
@@ -69,6 +69,7 @@ struct put_args {
 #define OF_DEFAULT(position, kind, field, argument, least, most, first, phrase) .field = first,
 
 #define DETECTOR "of suspicion: after a fixed silence, or (phi) one unusual for that member"
+#define PROBES "calls that a member gets within ten seconds when its ejection is over, until they went well"
 #define LEADER "one of the members leads: the one alive for the longest"
 
 static const struct field config_fields[] = {
@@ -83,10 +84,16 @@ static const struct field config_fields[] = {
      .offset = offsetof(struct group_config, leader),
      .name = "leader",
      .about = LEADER},
+    {.number = 27,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct group_config, eject_probes),
+     .name = "eject_probes",
+     .about = PROBES},
 };
 const struct record group_config_record = RECORD("group_config", group_config, config_fields);
 
-const struct group_config group_config_default = {SETTINGS(OF_DEFAULT).detector = DETECTOR_FIXED};
+const struct group_config group_config_default = {SETTINGS(OF_DEFAULT).detector = DETECTOR_FIXED,
+                                                  .eject_probes = PROBES_DEFAULT};
 
 #define NAME_FIELD(structure)                                                                                \
     {                                                                                                        \
@@ -108,6 +115,14 @@ static const struct field put_fields[] = {
      .offset = offsetof(struct put_args, config.leader),
      .name = "leader",
      .about = LEADER},
+    {.number = 27,
+     .type = FIELD_UINT,
+     .offset = offsetof(struct put_args, config.eject_probes),
+     .name = "eject_probes",
+     .min = 1,
+     .max = 1000,
+     .initial = PROBES_DEFAULT,
+     .about = PROBES},
 };
 const struct record group_put_record = RECORD("group_put", put_args, put_fields);
 

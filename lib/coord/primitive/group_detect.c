@@ -14,8 +14,7 @@ enum {
     PACE_MS = 10000,
     PACE_PERCENT = 10,
     WELL_PERCENT = 70,
-    OBSERVE_MAX = 1024,
-    EJECT_RESET_TIMES = 8
+    OBSERVE_MAX = 1024
 };
 
 struct slice group_work_what(struct apply *apply, enum group_work work, struct slice group, struct slice rest)
@@ -180,31 +179,6 @@ static const struct field observe_fields[] = {
 };
 const struct record group_observe_record = RECORD("group_observe", group_observe_args, observe_fields);
 
-/* Ejecting one more must leave enough: the share is looked at with this one counted. */
-static bool may_eject(struct group *group)
-{
-    struct key from = member_first(group->name, MEMBER_ALIVE, slice_of(NULL, 0));
-    struct member other;
-    uint64_t ejected = 1, count = 0;
-    for (; count < GROUP_SHARD_MEMBERS_MAX && member_next(group, MEMBER_ALIVE, &from, &other); count++)
-        ejected += member_is_ejected(&other, group->apply->time_ms);
-    return ejected * 100 <= count * group->config.eject_max_percent;
-}
-
-static void eject(struct group *group, struct member *member)
-{
-    uint64_t now_ms = group->apply->time_ms, span_ms = group->config.eject_ms;
-    if (!group->config.eject_percent || member_is_ejected(member, now_ms) || !may_eject(group)) return;
-    if (now_ms > member->ejected_last_ms + EJECT_RESET_TIMES * group->config.eject_max_ms)
-        member->ejections = 0;
-    for (uint64_t i = 0; i < member->ejections && span_ms < group->config.eject_max_ms; i++) span_ms *= 2;
-    if (span_ms > group->config.eject_max_ms) span_ms = group->config.eject_max_ms;
-    member->ejections++;
-    member->ejected_last_ms = now_ms;
-    member->ejected_ms = now_ms + span_ms;
-    member_store(group, member, GROUP_EJECTED);
-}
-
 static void observe_one(struct group *group, struct member *member, const struct observe_item *item)
 {
     switch (item->what) {
@@ -220,7 +194,10 @@ static void observe_one(struct group *group, struct member *member, const struct
         member_store(group, member, GROUP_HEALTH);
         return;
     case OBSERVED_BAD:
-        if (member->state == MEMBER_ALIVE) eject(group, member);
+        group_breaker_bad(group, member, item->value);
+        return;
+    case OBSERVED_GOOD:
+        group_breaker_good(group, member, item->value);
         return;
     default:
         return;

@@ -4,7 +4,7 @@
 
 struct member_event {
     struct slice group, id, address, zone;
-    uint64_t state, token, weight, health, until_ms;
+    uint64_t state, token, weight, health, until_ms, breaker;
     bool guarded;
 };
 #define EVENT(member) .offset = offsetof(struct member_event, member), .name = #member
@@ -29,7 +29,15 @@ static const struct field member_fields[] = {
      .type = FIELD_BOOL,
      EVENT(guarded),
      .about = "its time is over, the guard keeps it suspect"},
-    {.number = 10, .type = FIELD_TIME, EVENT(until_ms), .about = "until when it is on probation or ejected"},
+    {.number = 10,
+     .type = FIELD_TIME,
+     EVENT(until_ms),
+     .about = "until when it is on probation, ejected or half-open"},
+    {.number = 11,
+     .type = FIELD_CHOICE,
+     EVENT(breaker),
+     .choices = member_breaker_choices,
+     .about = "open: it is ejected; half_open: on trial after that"},
 };
 static const struct record member_record = RECORD("group_member_event", member_event, member_fields);
 
@@ -80,11 +88,12 @@ const struct event_kind group_events[GROUP_EVENTS] = {
     {GROUP_BROADCAST_DONE, "finished", &group_broadcast_event_record, NULL},
     OF_GROUP(GROUP_SET, "set"),
     OF_GROUP(GROUP_REMOVED, "removed"),
+    OF_MEMBER(GROUP_HALF_OPEN, "half_open"),
 };
 
 static uint64_t until_ms(const struct member *member, enum group_event event)
 {
-    if (event == GROUP_EJECTED) return member->ejected_ms;
+    if (event == GROUP_EJECTED || event == GROUP_HALF_OPEN) return group_breaker_due_ms(member);
     return event == GROUP_RECOVERED ? member->probation_ms : 0;
 }
 
@@ -100,6 +109,7 @@ static void tell_member(struct group *group, const struct member *member, enum g
                                   .weight = member->weight,
                                   .health = member->health,
                                   .until_ms = until_ms(member, event),
+                                  .breaker = member_breaker(member),
                                   .guarded = member->guarded};
     event_add(group->apply, &group_primitive, (uint8_t)event,
               member_path(group->apply, group->name, member->id), told, 0);

@@ -1,6 +1,6 @@
 /* Picks: who should get the next request. Among the members that are eligible (alive, not draining, not on
  * probation, not ejected, healthy); when fewer than `panic` percent of those that are up are, among all that
- * are up: too few would be overrun (Envoy calls it the panic threshold).
+ * are up (Envoy calls it the panic threshold). Those that are half-open get their probes (coord/beats.h).
  *
  * Chance comes from a counter of the group in the leader's memory, hashed: lib has no dice. */
 #include "base/check.h"
@@ -81,6 +81,7 @@ const struct record group_pick_record = RECORD("group_pick", pick_args, args_fie
 struct picked_one {
     struct slice id, address, zone;
     uint64_t token;
+    bool probe;
 };
 #define ONE(member) .offset = offsetof(struct picked_one, member), .name = #member
 static const struct field one_fields[] = {
@@ -88,13 +89,14 @@ static const struct field one_fields[] = {
     {.number = 2, .type = FIELD_TEXT, .flags = FIELD_NULL, ONE(address), .about = "where it is reached"},
     {.number = 3, .type = FIELD_TEXT, .flags = FIELD_NULL, ONE(zone), .about = "where it stands"},
     {.number = 4, .type = FIELD_UINT, ONE(token), .about = "of its membership"},
+    {.number = 5, .type = FIELD_BOOL, ONE(probe), .about = "it is half-open: this is one of its probes"},
 };
 static const struct record one_record = RECORD("group_picked_one", picked_one, one_fields);
 
 struct picked {
     struct slice id, address, zone;
     uint64_t token, candidates, revision;
-    bool panic;
+    bool panic, probe;
     struct list all;
 };
 #define PICKED(member) .offset = offsetof(struct picked, member), .name = #member
@@ -114,6 +116,7 @@ static const struct field picked_fields[] = {
      .record = &one_record,
      .about = "with n: all of them, the first one too"},
     {.number = 8, .type = FIELD_UINT, PICKED(revision), .about = "of the group: of its last transition"},
+    {.number = 9, .type = FIELD_BOOL, PICKED(probe), .about = "it is half-open: this is one of its probes"},
 };
 const struct record group_picked_record = RECORD("group_picked", picked, picked_fields);
 
@@ -122,7 +125,8 @@ const struct record group_picked_record = RECORD("group_picked", picked, picked_
 struct field_of {
     const struct seat *const *seats;
     size_t count;
-    uint64_t dice; /* state of the generator (splitmix64) */
+    uint64_t dice;  /* state of the generator (splitmix64) */
+    bool zone_only; /* of the zone that was asked for */
 };
 
 static uint64_t roll(struct field_of *among)
@@ -141,36 +145,69 @@ static bool is_excluded(const struct pick_args *args, const struct seat *seat)
     return false;
 }
 
-static size_t gather(const struct roster *roster, const struct pick_args *args, size_t end, bool zone_only,
-                     const struct seat **seats)
+static bool is_asked_for(const struct pick_args *args, const struct seat *seat, bool zone_only)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < end; i++) {
+    return (!zone_only || slice_equal(seat->zone, args->zone)) && !is_excluded(args, seat);
+}
+
+/* Those that may be picked as a matter of course; of a key, those on trial too, as long as they have probes:
+ * a probe is one of the keys that will be theirs again. */
+static size_t gather(struct apply *apply, const struct roster *roster, const struct pick_args *args,
+                     bool panic, bool zone_only, const struct seat **seats)
+{
+    size_t count = 0, end = panic ? roster->count : roster->eligible;
+    size_t trials = !panic && args->policy == POLICY_HASH ? roster->on_trial : 0;
+    for (size_t i = 0; i < end + trials; i++) {
         const struct seat *seat = roster->seats[i];
-        if (zone_only && !slice_equal(seat->zone, args->zone)) continue;
-        if (!is_excluded(args, seat)) seats[count++] = seat;
+        if (i >= end && !beats_has_probe(apply->beats, seat)) continue;
+        if (is_asked_for(args, seat, zone_only)) seats[count++] = seat;
     }
     return count;
 }
 
 /* Nobody is to be left out: the roster itself will do, however many they are. */
-static bool takes_all(const struct pick_args *args)
+static bool takes_all(const struct roster *roster, const struct pick_args *args)
 {
-    return !args->exclude.count && !args->zone.size && args->n == 1;
+    return !args->exclude.count && !args->zone.size && args->n == 1 &&
+           (args->policy != POLICY_HASH || !roster->on_trial);
 }
 
 static struct field_of candidates(struct apply *apply, const struct roster *roster,
                                   const struct pick_args *args, bool panic)
 {
     size_t end = panic ? roster->count : roster->eligible;
-    struct field_of among = {.seats = roster->seats, .count = end};
-    if (takes_all(args)) return among;
-    const struct seat **seats = arena_alloc(apply->arena, end * sizeof *seats);
+    struct field_of among = {.seats = roster->seats, .count = end, .zone_only = args->zone.size > 0};
+    if (takes_all(roster, args)) return among;
+    const struct seat **seats = arena_alloc(apply->arena, roster->count * sizeof *seats);
     among.seats = seats;
-    among.count = gather(roster, args, end, args->zone.size > 0, seats);
-    if (!among.count && args->zone.size && args->zone_rule == ZONE_PREFER)
-        among.count = gather(roster, args, end, false, seats);
+    among.count = gather(apply, roster, args, panic, among.zone_only, seats);
+    if (!among.count && among.zone_only && args->zone_rule == ZONE_PREFER) {
+        among.zone_only = false;
+        among.count = gather(apply, roster, args, panic, false, seats);
+    }
     return among;
+}
+
+static const struct seat *find_probe(const struct apply *apply, const struct roster *roster,
+                                     const struct pick_args *args, bool zone_only)
+{
+    size_t from = beats_probe_from(apply->beats, args->group);
+    for (size_t i = 0; i < roster->on_trial; i++) {
+        const struct seat *seat = roster->seats[roster->eligible + (from + i) % roster->on_trial];
+        if (args->policy == POLICY_WEIGHTED && !seat->weight) continue;
+        if (is_asked_for(args, seat, zone_only) && beats_has_probe(apply->beats, seat)) return seat;
+    }
+    return NULL;
+}
+
+/* Whom this pick probes, whatever the others' load; NULL: nobody. A key is its owner's: see gather. */
+static const struct seat *probe_of(const struct apply *apply, const struct roster *roster,
+                                   const struct pick_args *args, const struct field_of *among)
+{
+    if (args->policy == POLICY_HASH || !roster->on_trial) return NULL;
+    if (among->count && !beats_probe_is_due(apply->beats, args->group)) return NULL;
+    const struct seat *probe = find_probe(apply, roster, args, args->zone.size > 0);
+    return probe || among->zone_only ? probe : find_probe(apply, roster, args, false);
 }
 
 /* --- which --- */
@@ -257,32 +294,47 @@ static struct field_of without(struct apply *apply, const struct field_of *among
     size_t count = 0;
     for (size_t i = 0; i < among->count; i++)
         if (i != gone) seats[count++] = among->seats[i];
-    return (struct field_of){seats, count, among->dice};
+    return (struct field_of){seats, count, among->dice, among->zone_only};
+}
+
+static struct picked_one take(struct apply *apply, const struct seat *seat, size_t others, bool panic)
+{
+    bool probe = seat->on_trial && !panic;
+    if (probe) beats_probe(apply->beats_told, seat, others);
+    return (struct picked_one){seat->id, seat->address, seat->zone, seat->token, probe};
 }
 
 static void answer(struct group *group, const struct pick_args *args, struct field_of among, bool panic,
-                   uint64_t turn)
+                   const struct seat *probe)
 {
     struct apply *apply = group->apply;
     struct picked *picked = arena_alloc(apply->arena, sizeof *picked);
     struct picked_one *all = arena_alloc(apply->arena, args->n * sizeof *all);
-    size_t count = 0, candidate_count = among.count;
+    uint64_t turn = beats_next_turn(apply->beats_told, args->group);
+    size_t count = 0, candidate_count = among.count + (probe != NULL);
     among.dice = group_score(args->group, SLICE("pick"), 1) ^ turn << 20;
+    if (probe) all[count++] = take(apply, probe, among.count, panic);
     while (count < args->n && among.count) {
         size_t at = choose(&among, args, turn);
-        const struct seat *seat = among.seats[at];
-        all[count++] = (struct picked_one){seat->id, seat->address, seat->zone, seat->token};
+        all[count++] = take(apply, among.seats[at], among.count - 1, panic);
         if (count < args->n) among = without(apply, &among, at);
     }
     *picked = (struct picked){.id = all[0].id,
                               .address = all[0].address,
                               .zone = all[0].zone,
                               .token = all[0].token,
+                              .probe = all[0].probe,
                               .candidates = candidate_count,
                               .revision = group->row.version,
                               .panic = panic,
                               .all = {all, count}};
     apply_answer(apply, OUTCOME_OK, &group_picked_record, picked);
+}
+
+/* Too few would be overrun. */
+static bool panics(const struct group *group, const struct roster *roster)
+{
+    return roster->eligible * 100 < roster->count * group->config.panic_percent;
 }
 
 void group_pick(struct apply *apply, const void *arguments)
@@ -299,11 +351,12 @@ void group_pick(struct apply *apply, const void *arguments)
                      SLICE("the policy hash needs a key, no other takes one"));
     } else {
         const struct roster *roster = beats_roster(apply->beats, args->group);
-        bool panic = roster && roster->eligible * 100 < roster->count * group.config.panic_percent;
+        bool panic = roster && panics(&group, roster);
         struct field_of among = {0};
         if (roster) among = candidates(apply, roster, args, panic);
-        if (among.count)
-            answer(&group, args, among, panic, beats_next_turn(apply->beats_told, args->group));
+        const struct seat *probe = roster && !panic ? probe_of(apply, roster, args, &among) : NULL;
+        if (among.count || probe)
+            answer(&group, args, among, panic, probe);
         else
             group_refuse(&group, NULL, OUTCOME_NOBODY_ELIGIBLE, slice_of(NULL, 0));
     }

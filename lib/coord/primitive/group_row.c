@@ -35,6 +35,8 @@ static const struct field group_fields[] = {
     {.number = 24, .type = FIELD_UINT, ROW(shards_free)},
     {.number = 25, .type = FIELD_UINT, ROW(guard_round)},
     {.number = 26, .type = FIELD_UINT, ROW(targets)},
+    {.number = 28, .type = FIELD_UINT, ROW(ejected)},
+    {.number = 29, .type = FIELD_UINT, ROW(half_open)},
 };
 static const struct record group_record = RECORD("group_row", group_row, group_fields);
 
@@ -64,6 +66,7 @@ static const struct field member_fields[] = {
     {.number = 22, .type = FIELD_UINT, MEMBER(ejections)},
     {.number = 23, .type = FIELD_UINT, MEMBER(due_ms)},
     {.number = 24, .type = FIELD_UINT, MEMBER(ejected_last_ms)},
+    {.number = 25, .type = FIELD_UINT, MEMBER(half_open_ms)},
 };
 static const struct record member_record = RECORD("member_row", member, member_fields);
 
@@ -274,11 +277,6 @@ bool member_on_probation(const struct member *member, uint64_t now_ms)
     return member->probation_ms > now_ms;
 }
 
-bool member_is_ejected(const struct member *member, uint64_t now_ms)
-{
-    return member->ejected_ms > now_ms;
-}
-
 uint64_t member_shown(const struct member *member, uint64_t now_ms)
 {
     if (member->state != MEMBER_ALIVE) return member->state;
@@ -286,8 +284,13 @@ uint64_t member_shown(const struct member *member, uint64_t now_ms)
     return member_on_probation(member, now_ms) ? SHOWN_RECOVERED : MEMBER_ALIVE;
 }
 
-bool member_is_eligible(const struct member *member, uint64_t now_ms)
+bool member_is_fit(const struct member *member, uint64_t now_ms)
 {
     return member->state == MEMBER_ALIVE && !member->draining && !member_on_probation(member, now_ms) &&
-           !member_is_ejected(member, now_ms) && member->health != HEALTH_FAIL;
+           member->health != HEALTH_FAIL;
+}
+
+bool member_is_eligible(const struct member *member, uint64_t now_ms)
+{
+    return member_is_fit(member, now_ms) && member_breaker(member) == BREAKER_CLOSED;
 }

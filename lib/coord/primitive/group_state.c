@@ -86,7 +86,7 @@ static uint64_t next_due_ms(const struct group *group, const struct member *memb
     if (member->state == MEMBER_FAILED) return member->since_ms + group->config.reap_failed_ms;
     if (member->state == MEMBER_LEFT) return member->since_ms + group->config.reap_left_ms;
     if (member_on_probation(member, now_ms)) sooner(&due_ms, member->probation_ms);
-    if (member_is_ejected(member, now_ms)) sooner(&due_ms, member->ejected_ms);
+    if (group_breaker_due_ms(member)) sooner(&due_ms, group_breaker_due_ms(member));
     return due_ms;
 }
 
@@ -177,7 +177,7 @@ void member_begin(struct group *group, struct member *member, enum member_reason
     member->joined_ms = apply->time_ms;
     member->draining = false;
     member->health = HEALTH_PASS;
-    member->ejected_ms = 0;
+    group_breaker_forget(group, member);
     member->lease = lease_start(apply, LEASE_MEMBER, member->ttl_ms, member->id, slice_of(NULL, 0));
     lease_attach(apply, member->lease, GROUP_CODE, lease_what(group, member));
     arrive(group, member, MEMBER_ALIVE, failed ? GROUP_RECOVERED : GROUP_JOINED);
@@ -210,6 +210,7 @@ void member_enter(struct group *group, struct member *member, enum member_state 
     }
     if (!is_up(state)) {
         member->draining = false;
+        group_breaker_forget(group, member);
         let_lease_go(group, member, state == MEMBER_LEFT ? END_RELEASED : END_EXPIRED);
     }
     arrive(group, member, state, event_of(state));
@@ -287,11 +288,12 @@ void member_due(struct apply *apply, struct slice name, struct slice id, uint64_
         follow(&group);
     } else {
         bool steady = member.probation_ms && member.probation_ms <= now_ms;
-        bool back = member.ejected_ms && member.ejected_ms <= now_ms;
-        if (steady) member.probation_ms = 0;
-        if (back) member.ejected_ms = 0;
-        CHECK(steady || back);
-        member_store(&group, &member, steady ? GROUP_STEADY : GROUP_UNEJECTED);
+        if (steady) {
+            member.probation_ms = 0;
+            member_store(&group, &member, GROUP_STEADY);
+        }
+        bool turned = group_breaker_due(&group, &member);
+        CHECK(steady || turned);
     }
     group_save(&group);
 }

@@ -10,6 +10,7 @@ enum { SCANNED_MAX = 10000, LISTED_MAX = 1000 };
 struct view {
     struct slice group, leader;
     uint64_t counts[MEMBER_STATES + 1], leader_token, guarded, guarded_ms, created_ms, version, revision;
+    uint64_t ejected, half_open;
     const struct group_config *config;
 };
 #define VIEW(member) .offset = offsetof(struct view, member)
@@ -62,6 +63,16 @@ static const struct field view_fields[] = {
      .about = "when it was first used"},
     {.number = 12, .type = FIELD_UINT, VIEW(version), .name = "version", .about = "of the last transition"},
     {.number = 13, .type = FIELD_UINT, VIEW(revision), .name = "revision", .about = "of the last change"},
+    {.number = 14,
+     .type = FIELD_UINT,
+     VIEW(ejected),
+     .name = "ejected",
+     .about = "members that fail their callers: not picked"},
+    {.number = 15,
+     .type = FIELD_UINT,
+     VIEW(half_open),
+     .name = "half_open",
+     .about = "members that were ejected and are on trial now"},
 };
 const struct record group_view_record = RECORD("group", view, view_fields);
 
@@ -78,6 +89,8 @@ static struct view view_of(struct group *group)
                         .created_ms = row->created_ms,
                         .version = row->version,
                         .revision = row->revision,
+                        .ejected = row->ejected,
+                        .half_open = row->half_open,
                         .config = config};
     memcpy(view.counts, row->counts, sizeof view.counts);
     return view;
@@ -164,7 +177,7 @@ struct member_view {
     struct list tags;
     uint64_t state, weight, token, lease, expires_in_ms, ttl_ms, joined_ms, since_ms;
     uint64_t health, load, inflight, capacity, said_ms;
-    uint64_t probation_ms, ejected_ms, flaps;
+    uint64_t probation_ms, ejected_ms, flaps, breaker, half_open_ms;
     bool eligible, guarded, leads;
 };
 #define MEMBER(field) .offset = offsetof(struct member_view, field)
@@ -259,6 +272,17 @@ static const struct field member_fields[] = {
      MEMBER(flaps),
      .name = "flaps",
      .about = "failures from which it came back lately"},
+    {.number = 27,
+     .type = FIELD_CHOICE,
+     MEMBER(breaker),
+     .name = "breaker",
+     .choices = member_breaker_choices,
+     .about = "open: it is ejected; half_open: on trial after that, it gets a few probes"},
+    {.number = 28,
+     .type = FIELD_TIME,
+     MEMBER(half_open_ms),
+     .name = "half_open_until",
+     .about = "null: it is not half-open"},
 };
 const struct record member_view_record = RECORD("group_member", member_view, member_fields);
 
@@ -282,8 +306,10 @@ static struct member_view view_member(const struct group *group, const struct me
                                .since_ms = member->since_ms,
                                .health = member->health,
                                .probation_ms = member_on_probation(member, now_ms) ? member->probation_ms : 0,
-                               .ejected_ms = member_is_ejected(member, now_ms) ? member->ejected_ms : 0,
+                               .ejected_ms = member->ejected_ms,
                                .flaps = member->flaps,
+                               .breaker = member_breaker(member),
+                               .half_open_ms = member->half_open_ms,
                                .eligible = member_is_eligible(member, now_ms),
                                .guarded = member->guarded,
                                .leads = group->row.leader.size && slice_equal(group->row.leader, member->id)};
@@ -317,7 +343,7 @@ void group_get_member(struct apply *apply, const void *arguments)
 
 struct members_args {
     struct slice group, zone, tag, cursor;
-    uint64_t state, limit;
+    uint64_t state, limit, breaker;
     bool eligible;
 };
 #define ASKED(member) .offset = offsetof(struct members_args, member), .name = #member
@@ -335,6 +361,11 @@ static const struct field members_args_fields[] = {
      .initial = 100,
      .about = "at most that many"},
     {.number = 7, .type = FIELD_TEXT, ASKED(cursor), .max = GROUP_ID_MAX, .about = "of the page before"},
+    {.number = 8,
+     .type = FIELD_CHOICE,
+     ASKED(breaker),
+     .choices = member_breaker_choices,
+     .about = "only these"},
 };
 const struct record member_list_args_record = RECORD("group_members_args", members_args, members_args_fields);
 
@@ -369,6 +400,7 @@ static bool is_wanted(const struct members_args *args, const struct member *memb
 {
     if (args->state && member_shown(member, now_ms) != args->state) return false;
     if (args->zone.size && !slice_equal(args->zone, member->zone)) return false;
+    if (args->breaker && member_breaker(member) != args->breaker) return false;
     return has_tag(member, args->tag) && (!args->eligible || member_is_eligible(member, now_ms));
 }
 
