@@ -57,6 +57,7 @@ enum key_kind {
     KEY_SHARD_OF = 'Y',      /* group 0, member 0, number    -> empty: it has that shard */
     KEY_BROADCAST = 'b',     /* group 0, entry index         -> broadcast */
     KEY_BROADCAST_ACK = 'u', /* group 0, entry index, member -> ack */
+    KEY_CENSUS = 'J',        /* nothing                      -> census: sums over all groups */
 };
 
 enum { KEY_SIZE_MAX = 511 };

@@ -8,6 +8,7 @@
  * force group_view.c       members, groups, history as shown; waits group_pick.c       picks and owners
  *     group_shard.c      shards: assignment, two-phase hand-over
  *     group_broadcast.c  broadcasts and acknowledgements
+ *     group_census.c     sums over all groups, the guard over all groups
  *     group_check.c      the invariants
  *     ../beats.[ch]      the leader's memory of heartbeats: never in the rows, never in the log
  *
@@ -19,6 +20,7 @@
  * Rows:
  *     KEY_GROUP          group                  -> group_row
  *     KEY_GROUP_KEPT     (object.h)
+ *     KEY_CENSUS                            -> census: sums over all groups, group_census.c
  *     KEY_MEMBER         group 0 member         -> member
  *     KEY_MEMBER_PAST    group 0 member         -> member_past: history
  *     KEY_MEMBER_STATE   group 0 state order(8) member -> nothing; order: index of the entry of the
@@ -78,6 +80,8 @@ extern const char *const member_health_choices[];
 enum breaker { BREAKER_CLOSED = 1, BREAKER_OPEN, BREAKER_HALF_OPEN };
 extern const char *const member_breaker_choices[];
 enum detector { DETECTOR_FIXED = 1, DETECTOR_PHI };
+enum guard_cause { GUARD_GROUP = 1, GUARD_ALL };
+extern const char *const guard_cause_choices[];
 
 struct group_config {
     uint64_t ttl_ms;        /* of members that give none: 15 s */
@@ -116,6 +120,21 @@ struct group_row {
     uint64_t guard_round;                        /* how many of the guarded are yet to fail in this round */
     uint64_t targets;                            /* of all broadcasts that are kept */
     uint64_t ejected, half_open;                 /* members that are (group_breaker.c) */
+    uint64_t guard_cause;                        /* enum guard_cause: of what is silent; 0: not guarded */
+    uint64_t draining;                           /* of those that are alive */
+};
+
+/* Over all groups: group_census.c. */
+struct group_sums {
+    uint64_t groups; /* with members, of whatever state */
+    uint64_t counts[MEMBER_STATES + 1], draining;
+    uint64_t guarded_groups, guarded, ejected, half_open;
+    uint64_t watched, silent; /* up in groups with a guard; of them silent */
+};
+struct census {
+    struct group_sums sums;
+    uint64_t window_ms, window_end_ms, window_failed; /* of those watched, for want of heartbeats */
+    uint64_t round_ms, round_members;                 /* the last round of GUARD_ALL that was given away */
 };
 
 struct group {
@@ -124,6 +143,9 @@ struct group {
     struct group_row row;
     struct group_config config;
     bool exists, kept, changed;
+    struct group_sums counted; /* its part in the census */
+    bool census_read;
+    struct census census;
 };
 
 struct member {
@@ -133,12 +155,13 @@ struct member {
     uint64_t weight, ttl_ms, state, order;
     uint64_t token, lease;
     uint64_t joined_ms, since_ms;
-    uint64_t health;                       /* as logged */
-    bool draining, guarded;                /* guarded: its time is over, the guard keeps it suspect */
-    uint64_t flaps, flap_ms, probation_ms; /* probation: until */
-    uint64_t ejected_ms, ejections;        /* until; how often lately */
+    uint64_t health;                        /* as logged */
+    bool draining, guarded;                 /* guarded: its time is over, the guard keeps it suspect */
+    uint64_t flaps, flap_ms, probation_ms;  /* probation: until */
+    uint64_t ejected_ms, ejections;         /* until; how often lately */
     uint64_t ejected_last_ms, half_open_ms; /* when last; until when on trial, 0: not so */
-    uint64_t due_ms; /* its timer: probation, ejection, reaping; 0: none */
+    uint64_t due_ms;                        /* its timer: probation, ejection, reaping; 0: none */
+    bool counted_draining;                  /* not in its row: as the group's row has it */
 };
 
 /* What is kept of a member for its history; changed at transitions only. */
@@ -178,8 +201,8 @@ void group_save(struct group *group);
 void group_remove(struct group *group); /* it has no members, broadcasts, timers */
 void group_check_kept(struct rows *rows, struct arena *arena, uint64_t count);
 bool member_get(struct group *group, struct slice id, struct member *member);
-void member_put(struct group *group, const struct member *member); /* row only */
-void member_delete(struct group *group, struct member *member);    /* all rows of its own; it has no lease */
+void member_put(struct group *group, struct member *member);    /* row only */
+void member_delete(struct group *group, struct member *member); /* all rows of its own; it has no lease */
 void member_past_get(struct group *group, struct slice id, struct member_past *past);
 void member_past_put(struct group *group, struct slice id, const struct member_past *past);
 struct key group_key_of(enum key_kind kind, struct slice group); /* kind group 0 */
@@ -198,6 +221,19 @@ uint64_t member_shown(const struct member *member, uint64_t now_ms); /* 1-based 
  * probation, health not fail. */
 bool member_is_fit(const struct member *member, uint64_t now_ms);
 bool member_is_eligible(const struct member *member, uint64_t now_ms);
+
+/* group_census.c: of a group in hand, from group_load to group_save. */
+struct census group_census(struct apply *apply);
+uint64_t census_up(const struct census *census); /* alive or suspect, in all groups */
+void census_begin(struct group *group);
+void census_end(struct group *group);
+/* The member's lease has ended: are more than half of all silent, so that it is not to be failed? */
+bool census_guards(struct group *group, const struct member *member);
+void census_fails(struct group *group, const struct member *member); /* after census_guards, in spite of it */
+/* When that many members of a group that is guarded for the sake of all may fail. */
+uint64_t census_round_ms(struct group *group, uint64_t members);
+void census_add(const struct group *group, struct group_sums *sums);
+void census_check(struct apply *apply, const struct group_sums *sums);
 
 enum group_event {
     GROUP_JOINED = 1,
@@ -272,8 +308,8 @@ uint64_t group_force_guarded(struct group *group); /* fails those that the guard
 uint64_t member_breaker(const struct member *member); /* enum breaker */
 void group_breaker_bad(struct group *group, struct member *member, uint64_t half_open_ms);
 void group_breaker_good(struct group *group, struct member *member, uint64_t half_open_ms);
-uint64_t group_breaker_due_ms(const struct member *member);             /* 0: it is closed */
-bool group_breaker_due(struct group *group, struct member *member);     /* its time has come: it turned */
+uint64_t group_breaker_due_ms(const struct member *member);            /* 0: it is closed */
+bool group_breaker_due(struct group *group, struct member *member);    /* its time has come: it turned */
 void group_breaker_forget(struct group *group, struct member *member); /* the membership is over */
 
 /* --- timers --- */
@@ -314,7 +350,10 @@ void group_join(struct apply *apply, const void *args);
 void group_leave(struct apply *apply, const void *args);
 void group_drain(struct apply *apply, const void *args);
 void group_fail(struct apply *apply, const void *args);
-uint64_t group_heartbeat_ms(const struct member *member); /* how often it should be heard */
+/* How often it should be heard: three times in its ttl, or as often as lets 20,000 heartbeats a second do for
+ * the `up` members of all groups (then some 20 % more or less, by a draw of its own); but at least twice. The
+ * ttl stays as it is. */
+uint64_t group_heartbeat_ms(const struct member *member, uint64_t up);
 /* group_config.c */
 extern const struct record group_put_record, group_delete_record, group_forced_record;
 void group_put(struct apply *apply, const void *args);
@@ -378,6 +417,7 @@ uint64_t group_broadcasts_open(struct group *group,
 /* group_check.c */
 struct group_totals { /* rows of all groups */
     uint64_t members, leases, timers, shards, owned, broadcasts, acks;
+    struct group_sums sums;
 };
 void group_shards_check(struct group *group, struct group_totals *totals);
 void group_broadcasts_check(struct group *group, struct group_totals *totals);

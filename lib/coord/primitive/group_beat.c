@@ -132,13 +132,14 @@ void group_beat_renewed(struct apply *apply, const void *arguments, const struct
         return;
     }
     struct beaten *result = arena_alloc(apply->arena, sizeof *result);
+    struct census census = group_census(apply);
     *result =
         (struct beaten){.group = args->group,
                         .id = args->id,
                         .token = member.token,
                         .state = member_shown(&member, apply->time_ms),
                         .lease = member.lease,
-                        .heartbeat_ms = group_heartbeat_ms(&member),
+                        .heartbeat_ms = group_heartbeat_ms(&member, census_up(&census)),
                         .version = group.row.version,
                         .draining = member.draining,
                         .leads = slice_equal(group.row.leader, member.id),
@@ -264,12 +265,14 @@ void group_beats_renewed(struct apply *apply, const void *arguments, const struc
     struct beat_ok *ok = arena_alloc(apply->arena, count * sizeof *ok);
     struct beat_gone *gone = arena_alloc(apply->arena, count * sizeof *gone);
     *result = (struct beats_result){{ok, 0}, {gone, 0}, HEARTBEAT_MS_MAX};
+    struct census census = group_census(apply);
+    uint64_t up = census_up(&census);
     for (size_t i = 0; i < count; i++) {
         struct member member;
         enum outcome outcome = look(apply, &beats[i], &member);
         if (outcome == OUTCOME_OK && !renewals[i].renewed && !MUTANT(107)) outcome = OUTCOME_MEMBER_GONE;
         if (outcome == OUTCOME_OK) {
-            uint64_t heartbeat_ms = group_heartbeat_ms(&member);
+            uint64_t heartbeat_ms = group_heartbeat_ms(&member, up);
             if (heartbeat_ms < result->heartbeat_ms) result->heartbeat_ms = heartbeat_ms;
             ok[result->ok.count++] = (struct beat_ok){beats[i].group, beats[i].id, member.ttl_ms};
         } else {

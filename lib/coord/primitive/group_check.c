@@ -73,13 +73,14 @@ static uint64_t check_timer(struct group *group, uint64_t at_ms, enum group_work
 
 static void check_members(struct group *group, struct group_totals *totals)
 {
-    uint64_t counts[MEMBER_STATES + 1] = {0}, guarded = 0, all = 0, ejected = 0, half_open = 0;
+    uint64_t counts[MEMBER_STATES + 1] = {0}, guarded = 0, draining = 0, all = 0, ejected = 0, half_open = 0;
     struct key from = member_first(group->name, 0, slice_of(NULL, 0));
     struct member member;
     for (; member_next(group, 0, &from, &member); all++) {
         check_member(group, &member);
         counts[member.state]++;
         guarded += member.guarded;
+        draining += member.state == MEMBER_ALIVE && member.draining;
         ejected += member_breaker(&member) == BREAKER_OPEN;
         half_open += member_breaker(&member) == BREAKER_HALF_OPEN;
         totals->leases += member.lease > 0;
@@ -87,6 +88,7 @@ static void check_members(struct group *group, struct group_totals *totals)
     }
     CHECK(memcmp(counts + 1, group->row.counts + 1, sizeof counts - sizeof *counts) == 0);
     CHECK(guarded == group->row.guarded && (!guarded || group->row.guarded_ms));
+    CHECK(draining == group->row.draining);
     CHECK(ejected == group->row.ejected && half_open == group->row.half_open);
     CHECK(count_rows(group->apply, group_key_of(KEY_MEMBER_STATE, group->name)) == all);
     CHECK(count_rows(group->apply, group_key_of(KEY_MEMBER_PAST, group->name)) == all);
@@ -123,6 +125,8 @@ static void check_group(struct apply *apply, struct slice name, struct group_tot
     totals->timers += check_timer(&group, group.row.guard_due_ms, GROUP_WORK_GUARD);
     totals->timers += check_timer(&group, group.row.shards_due_ms, GROUP_WORK_SHARDS);
     CHECK((group.row.guarded_ms != 0) == (group.row.guard_due_ms != 0));
+    CHECK((group.row.guarded_ms != 0) == (group.row.guard_cause != 0));
+    census_add(&group, &totals->sums);
     group_shards_check(&group, totals);
     group_broadcasts_check(&group, totals);
 }
@@ -171,6 +175,7 @@ void group_check(struct rows *rows, struct arena *arena)
     uint64_t count = 0;
     for (; object_next(&apply, &from, slice_of(NULL, 0), &name); count++) check_group(&apply, name, &totals);
     check_totals(&apply, &totals);
+    census_check(&apply, &totals.sums);
     check_leases(&apply, totals.leases);
     group_check_kept(rows, arena, count);
 }

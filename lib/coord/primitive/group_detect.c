@@ -4,7 +4,10 @@
  * members that were up (and more than guard_min), the group is guarded: members whose leases end stay
  * suspect. It is over when none is kept any more and 70 % of those that are up or suspect are alive: they
  * have joined again, or failed by force, or after guard_max, a tenth of the group every ten seconds. So it
- * always ends. What hangs on the leases (locks, claims) is not held back. */
+ * always ends. What hangs on the leases (locks, claims) is not held back.
+ *
+ * A group is guarded also for the sake of all (group_census.c); that ends in the same way, but its rounds
+ * come after one another: a tenth of all that are up every ten seconds. */
 #include "base/check.h"
 #include "base/mutant.h"
 #include "coord/primitive/group.h"
@@ -42,7 +45,7 @@ static void set_guard_timer(struct group *group, uint64_t at_ms)
 static void leave_guard(struct group *group)
 {
     group->row.guarded_total_ms += group->apply->time_ms - group->row.guarded_ms;
-    group->row.guarded_ms = 0;
+    group->row.guarded_ms = group->row.guard_cause = 0;
     group->row.window_failed = group->row.guard_round = 0;
     group->row.window_ms = group->apply->time_ms;
     set_guard_timer(group, 0);
@@ -56,27 +59,37 @@ void group_guard_look(struct group *group)
         leave_guard(group);
 }
 
-/* A lease of a member has ended: shall the member stay, as a suspect? */
-static bool is_guarded(struct group *group, const struct member *member)
+/* Would one more be too many, of the group alone? */
+static bool are_too_many(struct group *group, const struct member *member)
 {
     const struct group_config *config = &group->config;
     struct group_row *row = &group->row;
     uint64_t now_ms = group->apply->time_ms;
-    if (!config->guard_percent) return false;
-    if (row->guarded_ms) return true;
     if (now_ms >= row->window_ms + member->ttl_ms) {
         row->window_ms = now_ms;
         row->window_failed = 0;
     }
     uint64_t limit = (up(group) + row->window_failed) * config->guard_percent / 100;
     if (limit < config->guard_min) limit = config->guard_min;
+    return row->window_failed >= limit;
+}
+
+/* A lease of a member has ended: shall the member stay, as a suspect? */
+static bool is_guarded(struct group *group, const struct member *member)
+{
+    struct group_row *row = &group->row;
+    if (!group->config.guard_percent) return false;
+    if (row->guarded_ms) return true;
     group->changed = true;
-    if (row->window_failed < limit) {
+    bool all = census_guards(group, member);
+    if (!all && !are_too_many(group, member)) {
+        census_fails(group, member);
         row->window_failed++;
         return false;
     }
-    row->guarded_ms = now_ms;
-    if (!MUTANT(106)) set_guard_timer(group, now_ms + config->guard_max_ms);
+    row->guarded_ms = group->apply->time_ms;
+    row->guard_cause = all ? GUARD_ALL : GUARD_GROUP;
+    if (!MUTANT(106)) set_guard_timer(group, row->guarded_ms + group->config.guard_max_ms);
     group_tell(group, NULL, GROUP_GUARDED);
     return true;
 }
@@ -115,9 +128,15 @@ void group_guard_due(struct apply *apply, struct slice name)
     group_load(&group, apply, name);
     CHECK(group.row.guarded_ms);
     group.row.guard_due_ms = 0;
-    uint64_t pace = up(&group) * PACE_PERCENT / 100;
-    if (!group.row.guard_round) group.row.guard_round = pace ? pace : 1;
-    go_on(&group, MEMBER_EXPIRED);
+    uint64_t pace = up(&group) * PACE_PERCENT / 100, at_ms = 0;
+    if (!group.row.guard_round) {
+        group.row.guard_round = pace ? pace : 1;
+        if (group.row.guard_cause == GUARD_ALL) at_ms = census_round_ms(&group, group.row.guard_round);
+    }
+    if (at_ms > apply->time_ms)
+        set_guard_timer(&group, at_ms);
+    else
+        go_on(&group, MEMBER_EXPIRED);
     group_save(&group);
 }
 
@@ -225,14 +244,17 @@ void group_observe(struct apply *apply, const void *arguments)
     const struct observe_item *items = args->items.items;
     apply_answer(apply, OUTCOME_OK, NULL, NULL);
     if (args->term != apply->term) return;
+    struct group group = {0};
     for (size_t i = 0; i < args->items.count; i++) {
         struct slice name, id;
-        struct group group;
         struct member member;
         if (!group_member_of_lease(apply, items[i].lease, &name, &id)) continue;
-        group_load(&group, apply, name);
+        if (!group.apply || !slice_equal(group.name, name)) { /* many of one group come together */
+            group_save(&group);
+            group_load(&group, apply, name);
+        }
         CHECK(member_get(&group, id, &member));
         if (member.token == items[i].token) observe_one(&group, &member, &items[i]);
-        group_save(&group);
     }
+    group_save(&group);
 }

@@ -43,7 +43,7 @@ static const struct record member_record = RECORD("group_member_event", member_e
 
 struct group_told {
     struct slice leader;
-    uint64_t leader_token, alive, suspect;
+    uint64_t leader_token, alive, suspect, guard_cause;
     bool guarded;
 };
 #define TOLD(member) .offset = offsetof(struct group_told, member), .name = #member
@@ -53,6 +53,12 @@ static const struct field group_fields[] = {
     {.number = 3, .type = FIELD_UINT, TOLD(alive), .about = "how many members are"},
     {.number = 4, .type = FIELD_UINT, TOLD(suspect), .about = "how many members are"},
     {.number = 5, .type = FIELD_BOOL, TOLD(guarded), .about = "too many were silent at once"},
+    {.number = 6,
+     .type = FIELD_CHOICE,
+     .offset = offsetof(struct group_told, guard_cause),
+     .name = "guarded_for",
+     .choices = guard_cause_choices,
+     .about = "too many of what"},
 };
 static const struct record group_record = RECORD("group_event", group_told, group_fields);
 
@@ -127,6 +133,7 @@ void group_tell(struct group *group, const struct member *member, enum group_eve
                                 .leader_token = row->leader_token,
                                 .alive = row->counts[MEMBER_ALIVE],
                                 .suspect = row->counts[MEMBER_SUSPECT],
+                                .guard_cause = row->guard_cause,
                                 .guarded = row->guarded_ms > 0};
     event_add(group->apply, &group_primitive, (uint8_t)event,
               arena_printf(group->apply->arena, "/groups/%.*s", SLICE_ARGS(group->name)), told, 0);

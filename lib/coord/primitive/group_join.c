@@ -3,11 +3,18 @@
 #include "base/mutant.h"
 #include "coord/primitive/group.h"
 
-enum { TTL_MIN_MS = 1000, BEATS_PER_TTL = 3 };
+enum { TTL_MIN_MS = 1000, BEATS_PER_TTL = 3, BEATS_PER_SECOND = 20000 };
 
-uint64_t group_heartbeat_ms(const struct member *member)
+/* A member that misses no beat is heard twice before its ttl is over, however many members there are. */
+uint64_t group_heartbeat_ms(const struct member *member, uint64_t up)
 {
-    return member->ttl_ms / BEATS_PER_TTL;
+    uint64_t asked_ms = member->ttl_ms / BEATS_PER_TTL, most_ms = member->ttl_ms * 2 / 5;
+    uint64_t raised_ms = up * 1000 / BEATS_PER_SECOND;
+    if (raised_ms <= asked_ms) return asked_ms;
+    uint64_t jitter = group_draw(member->id, slice_of(&member->token, sizeof member->token)) % 401;
+    raised_ms = raised_ms * (800 + jitter) / 1000;
+    if (raised_ms < asked_ms) return asked_ms;
+    return raised_ms < most_ms ? raised_ms : most_ms;
 }
 
 /* --- refusals --- */
@@ -188,13 +195,14 @@ const struct record group_joined_record = RECORD("group_member_joined", joined, 
 static const void *joined(struct group *group, const struct member *member)
 {
     struct joined *result = arena_alloc(group->apply->arena, sizeof *result);
+    struct census census = group_census(group->apply);
     *result = (struct joined){.group = group->name,
                               .id = member->id,
                               .token = member->token,
                               .lease = member->lease,
                               .state = member_shown(member, group->apply->time_ms),
                               .ttl_ms = member->ttl_ms,
-                              .heartbeat_ms = group_heartbeat_ms(member),
+                              .heartbeat_ms = group_heartbeat_ms(member, census_up(&census)),
                               .expires_in_ms = member->lease};
     return result;
 }

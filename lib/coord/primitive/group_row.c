@@ -5,6 +5,7 @@
 const char *const member_shown_choices[] = {"alive",     "suspect",  "failed", "left",
                                             "recovered", "draining", NULL};
 const char *const member_health_choices[] = {"pass", "warn", "fail", NULL};
+const char *const guard_cause_choices[] = {"group", "all", NULL};
 const char *const member_reason_choices[] = {"joined",  "rejoined", "taken_over", "silent", "heard",
                                              "expired", "leaves",   "removed",    "forced", NULL};
 
@@ -35,8 +36,10 @@ static const struct field group_fields[] = {
     {.number = 24, .type = FIELD_UINT, ROW(shards_free)},
     {.number = 25, .type = FIELD_UINT, ROW(guard_round)},
     {.number = 26, .type = FIELD_UINT, ROW(targets)},
+    {.number = 27, .type = FIELD_CHOICE, ROW(guard_cause), .choices = guard_cause_choices},
     {.number = 28, .type = FIELD_UINT, ROW(ejected)},
     {.number = 29, .type = FIELD_UINT, ROW(half_open)},
+    {.number = 30, .type = FIELD_UINT, ROW(draining)},
 };
 static const struct record group_record = RECORD("group_row", group_row, group_fields);
 
@@ -142,6 +145,7 @@ void group_load(struct group *group, struct apply *apply, struct slice name)
     group->kept = row_get(apply, key_slice(&key), &group_record, &group->row);
     group->exists = group->row.created_ms > 0;
     group->config = group->row.config ? *group->row.config : group_config_default;
+    census_begin(group);
 }
 
 void group_save(struct group *group)
@@ -151,6 +155,7 @@ void group_save(struct group *group)
     if (!group->exists) group->row.created_ms = group->apply->time_ms;
     group->row.revision = group->apply->index;
     row_put(group->apply, key_slice(&key), &group_record, &group->row);
+    census_end(group);
     if (!group->kept)
         object_keep(group->apply, &kept, group->name);
     else if (idle(&group->row))
@@ -168,6 +173,7 @@ void group_remove(struct group *group)
     for (size_t state = MEMBER_ALIVE; state <= MEMBER_STATES; state++) CHECK(!group->row.counts[state]);
     group->row = empty;
     row_put(group->apply, key_slice(&key), &group_record, &empty);
+    census_end(group);
     group->exists = group->changed = false;
 }
 
@@ -194,15 +200,26 @@ struct key member_state_key(struct slice group, const struct member *member)
     return key;
 }
 
+static bool is_draining(const struct member *member)
+{
+    return member->state == MEMBER_ALIVE && member->draining;
+}
+
 bool member_get(struct group *group, struct slice id, struct member *member)
 {
     struct key key = member_key(KEY_MEMBER, group->name, id);
-    return row_get(group->apply, key_slice(&key), &member_record, member);
+    if (!row_get(group->apply, key_slice(&key), &member_record, member)) return false;
+    member->counted_draining = is_draining(member);
+    return true;
 }
 
-void member_put(struct group *group, const struct member *member)
+void member_put(struct group *group, struct member *member)
 {
     struct key key = member_key(KEY_MEMBER, group->name, member->id);
+    group->row.draining += is_draining(member);
+    group->row.draining -= member->counted_draining;
+    member->counted_draining = is_draining(member);
+    group->changed = true;
     row_put(group->apply, key_slice(&key), &member_record, member);
 }
 

@@ -9,7 +9,8 @@ enum { SCANNED_MAX = 10000, LISTED_MAX = 1000 };
 
 struct view {
     struct slice group, leader;
-    uint64_t counts[MEMBER_STATES + 1], leader_token, guarded, guarded_ms, created_ms, version, revision;
+    uint64_t counts[MEMBER_STATES + 1], leader_token, guarded, guarded_ms, guard_cause;
+    uint64_t created_ms, version, revision;
     uint64_t ejected, half_open;
     const struct group_config *config;
 };
@@ -73,6 +74,12 @@ static const struct field view_fields[] = {
      VIEW(half_open),
      .name = "half_open",
      .about = "members that were ejected and are on trial now"},
+    {.number = 16,
+     .type = FIELD_CHOICE,
+     VIEW(guard_cause),
+     .name = "guarded_for",
+     .choices = guard_cause_choices,
+     .about = "too many of what were silent: of the group, or of all members of all groups"},
 };
 const struct record group_view_record = RECORD("group", view, view_fields);
 
@@ -86,6 +93,7 @@ static struct view view_of(struct group *group)
                         .leader_token = row->leader.size ? row->leader_token : 0,
                         .guarded = row->guarded,
                         .guarded_ms = row->guarded_ms,
+                        .guard_cause = row->guard_cause,
                         .created_ms = row->created_ms,
                         .version = row->version,
                         .revision = row->revision,
