@@ -93,12 +93,24 @@ void rows_memory_free(struct rows *rows)
     free(rows);
 }
 
+static void *copy(const void *data, size_t size)
+{
+    return memcpy(memory_new(size), data, size);
+}
+
 struct rows *rows_memory_clone(const struct rows *rows)
 {
     struct rows *clone = rows_memory_new();
-    for (size_t i = 0; i < rows->block_count; i++)
-        for (size_t j = 0; j < rows->blocks[i]->count; j++)
-            rows_put(clone, key_of(&rows->blocks[i]->rows[j]), value_of(&rows->blocks[i]->rows[j]));
+    clone->block_count = clone->block_capacity = rows->block_count;
+    clone->blocks = memory_new(rows->block_count * sizeof(struct block *));
+    clone->count = rows->count;
+    clone->digest = rows->digest;
+    for (size_t i = 0; i < rows->block_count; i++) {
+        struct block *block = clone->blocks[i] = copy(rows->blocks[i], sizeof *block);
+        for (size_t j = 0; j < block->count; j++)
+            block->rows[j].bytes =
+                copy(block->rows[j].bytes, block->rows[j].key_size + block->rows[j].value_size);
+    }
     return clone;
 }
 
