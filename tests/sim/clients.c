@@ -308,7 +308,7 @@ static void act(struct client *client)
         operate(client);
     else if (draw(8) == 0)
         generated(client);
-    else if (draw(5) == 0)
+    else if (draw(5) == 0 || draw(100) < world.faults.groups)
         attend(client);
     else if (dice < 45 || !client->hold_count)
         dice % 7 ? acquire(client) : create_lease(client);

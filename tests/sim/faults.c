@@ -156,6 +156,7 @@ static void draw_swarm(struct faults *faults)
 {
     static const unsigned queues[] = {0, 15, 15, 70};
     faults->queues = queues[draw(4)];
+    if (draw(8) == 0) faults->groups = 50;
     if (draw(100) == 0) faults->storm = 2500;
     switch (draw(8)) {
     case 0: /* members come and go over a slow network */

@@ -7,7 +7,12 @@
  * 3. What GET shows of shards is what the events told.
  * 4. Heartbeats are not in the log.
  * 5. Who is silent is failed, also when the guard keeps it for a while (judge_group_up; sim.c waits). That
- * nobody is failed too soon is judged by its lease (judge_promise). */
+ * nobody is failed too soon is judged by its lease (judge_promise).
+ * 6. While a group is guarded, the end of a lease fails nobody.
+ * 7. A group has another leader only when the old one's lease is over, or it drains, or the settings change;
+ * each term of office has a higher token.
+ * 8. A broadcast is over once: satisfied when as many as it wants have acknowledged it, partial when some
+ * have, expired when nobody has. */
 #include "tests/sim/sim.h"
 
 #include "base/check.h"
@@ -18,19 +23,22 @@
 
 #include <stdio.h>
 
-enum { NAME = 40, LOOK_EVERY = 64 };
+enum { NAME = 40, LOOK_EVERY = 64, SHOWN_DRAINING = MEMBER_STATES + 2 };
 
 struct group_seen {
     struct group_seen *next;
     char name[NAME];
     uint64_t shards;
+    bool guarded;
+    char leader[NAME];
+    uint64_t leader_token;
 };
 
 struct member_seen {
     struct member_seen *next;
     struct group_seen *group;
     char id[NAME];
-    bool up;
+    bool up, guarded, draining;
     uint64_t moved_index; /* when it came or went last */
 };
 
@@ -42,9 +50,17 @@ struct shard_seen {
     bool revoking;
 };
 
+struct broadcast_seen {
+    struct broadcast_seen *next;
+    struct group_seen *group;
+    uint64_t number;
+    bool over;
+};
+
 static struct group_seen *groups;
 static struct member_seen *members;
 static struct shard_seen *shards;
+static struct broadcast_seen *broadcasts;
 
 static void copy(char *to, struct slice name)
 {
@@ -106,20 +122,96 @@ static void all_gone(struct group_seen *group, uint64_t index)
         }
 }
 
-static void member_event(const struct apply *apply, const struct event *event)
+/* Whom the guard kept until now fails by its timer. */
+static void check_guard(const struct command *command, const struct member_seen *member)
+{
+    if (member->group->guarded && !member->guarded && command->operation == operation_lease_expire)
+        sim_fail("%s of group %s is failed although the group is guarded", member->id, member->group->name);
+}
+
+static void member_event(const struct apply *apply, const struct command *command, const struct event *event)
 {
     const char *rest;
     struct group_seen *group = named(event, &rest);
     uint64_t kind = event->kind->code;
     if (kind == GROUP_REMOVED) all_gone(group, apply->index);
+    if (strncmp(rest, "members/", 8) != 0) return;
+    struct member_seen *member = member_of(group, rest + 8);
     bool comes = kind == GROUP_JOINED || kind == GROUP_RECOVERED,
          goes = kind == GROUP_FAILED || kind == GROUP_LEFT;
-    if (!comes && !goes) return;
-    CHECK(strncmp(rest, "members/", 8) == 0);
-    struct member_seen *member = member_of(group, rest + 8);
+    if (kind == GROUP_FAILED) check_guard(command, member);
     if (comes && member->up) mark(MARK_MEMBER_TAKEN_OVER);
+    if (kind == GROUP_DRAINING) member->draining = true;
+    if (comes || goes || kind == GROUP_UPDATED)
+        member->draining = view_number(event->shape, event->data, "state") == SHOWN_DRAINING;
+    member->guarded = view_bool(event->shape, event->data, "guarded");
+    if (!comes && !goes) return;
     member->up = comes;
     member->moved_index = apply->index;
+}
+
+static void group_event(const struct apply *apply, const struct event *event)
+{
+    const char *rest;
+    char leader[NAME];
+    struct group_seen *group = named(event, &rest);
+    uint64_t kind = event->kind->code;
+    if (kind == GROUP_GUARDED) group->guarded = true;
+    if (kind == GROUP_UNGUARDED || kind == GROUP_REMOVED) group->guarded = false;
+    if (kind == GROUP_SET || kind == GROUP_REMOVED) group->leader[0] = 0; /* it may be another now */
+    if (kind != GROUP_LEADER) return;
+    copy(leader, view_text(event->shape, event->data, "leader"));
+    uint64_t token = view_number(event->shape, event->data, "leader_token");
+    const struct member_seen *before = group->leader[0] ? member_of(group, group->leader) : NULL;
+    bool leads_on =
+        before && before->up && before->moved_index != apply->index && !before->guarded && !before->draining;
+    if (leads_on)
+        sim_fail("%s leads group %s although %s is still there", leader, group->name, group->leader);
+    if (leader[0] && token <= group->leader_token)
+        sim_fail("group %s has the leader %s with the token of another", group->name, leader);
+    if (leader[0] && before) mark(MARK_MEMBER_LEADS_AFTER_ANOTHER);
+    copy(group->leader, slice_text(leader));
+    if (leader[0]) group->leader_token = token;
+}
+
+/* --- broadcasts --- */
+
+static struct broadcast_seen *broadcast_of(struct group_seen *group, uint64_t number)
+{
+    struct broadcast_seen *broadcast = broadcasts;
+    while (broadcast && (broadcast->group != group || broadcast->number != number))
+        broadcast = broadcast->next;
+    if (broadcast) return broadcast;
+    broadcast = memory_new(sizeof *broadcast);
+    *broadcast = (struct broadcast_seen){.next = broadcasts, .group = group, .number = number};
+    return broadcasts = broadcast;
+}
+
+static void check_end(const struct group_seen *group, const struct event *event)
+{
+    enum { OPEN = 1, SATISFIED, PARTIAL, EXPIRED };
+    uint64_t state = view_number(event->shape, event->data, "state"),
+             acked = view_number(event->shape, event->data, "acked"),
+             targeted = view_number(event->shape, event->data, "targeted");
+    bool right = acked <= targeted && (state == SATISFIED || (state == PARTIAL) == (acked > 0));
+    if (!right || state == OPEN)
+        sim_fail("a broadcast of group %s is over in state %llu with %llu of %llu", group->name,
+                 (unsigned long long)state, (unsigned long long)acked, (unsigned long long)targeted);
+    if (state == SATISFIED && targeted) mark(MARK_BROADCAST_SATISFIED);
+}
+
+static void broadcast_event(const struct event *event)
+{
+    const char *rest;
+    uint64_t kind = event->kind->code;
+    if (kind != GROUP_BROADCAST_SENT && kind != GROUP_BROADCAST_DONE) return;
+    struct group_seen *group = named(event, &rest);
+    struct broadcast_seen *seen = broadcast_of(group, view_number(event->shape, event->data, "number"));
+    if (seen->over)
+        sim_fail("broadcast %llu of group %s is over twice", (unsigned long long)seen->number, group->name);
+    if (kind == GROUP_BROADCAST_SENT) return;
+    seen->over = true;
+    check_end(group, event);
 }
 
 size_t judge_group_up(void)
@@ -250,7 +342,9 @@ void judge_group_entry(const struct apply *apply, const struct command *command)
     for (const struct event *event = apply->events; event; event = event->next)
         if (event->primitive == &group_primitive) {
             any = true;
-            member_event(apply, event);
+            member_event(apply, command, event);
+            group_event(apply, event);
+            broadcast_event(event);
         }
     for (const struct event *event = any ? apply->events : NULL; event; event = event->next)
         if (event->primitive == &group_primitive) shard_event(apply, command, event);

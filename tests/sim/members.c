@@ -18,10 +18,12 @@ struct membership {
 
 static struct attendant {
     char group;
-    struct membership own;
+    struct membership own, last, former; /* last: told of; former: the one before that */
+    bool asks_as_former;
     struct membership asked[BATCH]; /* in the request under way */
     size_t asked_count;
     uint64_t shard, shard_token; /* that it is to let go of; token 0: none */
+    uint64_t broadcast;          /* that it has not acknowledged; 0: none known */
 } attendants[CLIENTS_MAX];
 static bool w_is_set;
 
@@ -47,6 +49,11 @@ static void say(char *line, unsigned number, uint64_t token)
 static struct call *beat(struct attendant *attendant, unsigned number)
 {
     char line[LINE];
+    attendant->asks_as_former = attendant->former.token && draw(12) == 0;
+    if (attendant->asks_as_former) {
+        say(line, number, attendant->former.token);
+        return make_call("group.heartbeat", line);
+    }
     say(line, number, attendant->own.token);
     attendant->asked[attendant->asked_count++] = attendant->own;
     return make_call("group.heartbeat", line);
@@ -113,7 +120,7 @@ static struct call *look(char group, unsigned number)
     return call;
 }
 
-/* What it has, and what it is to let go of. */
+/* What it has, and what it is to let go of; also what is not its own yet, and then in vain. */
 static struct call *tend_shards(struct attendant *attendant, unsigned number)
 {
     char line[LINE];
@@ -136,10 +143,39 @@ static void take_shards(struct attendant *attendant, unsigned number, const stru
     for (size_t i = 0; i < listed.count; i++) {
         const void *each = (const char *)listed.items + i * shape->size;
         bool its = slice_equal(view_text(shape, each, "owner"), slice_text(id));
-        if (!its || !view_text(shape, each, "next").size) continue;
+        if (!view_text(shape, each, "next").size) continue;
         attendant->shard = view_number(shape, each, "number");
-        attendant->shard_token = view_number(shape, each, "token");
+        attendant->shard_token = view_number(shape, each, "token") - !its;
     }
+}
+
+/* Something is told to all, or what was told is looked up and acknowledged. */
+static struct call *tend_broadcasts(struct attendant *attendant, unsigned number)
+{
+    char line[LINE];
+    if (draw(3) == 0) {
+        snprintf(line, sizeof line, "group=%c name=n percent=%u timeout=%ums", attendant->group,
+                 1 + (unsigned)draw(100), 500 + (unsigned)draw(12000));
+        return make_call("group.broadcast", line);
+    }
+    if (!attendant->broadcast) {
+        snprintf(line, sizeof line, "group=%c member=m%u", attendant->group, number);
+        return make_call("group.broadcasts", line);
+    }
+    snprintf(line, sizeof line, "group=%c number=%llu member=m%u token=%llu", attendant->group,
+             (unsigned long long)attendant->broadcast, number, (unsigned long long)attendant->own.token);
+    if (draw(4)) attendant->broadcast = 0; /* else once more */
+    return make_call("group.broadcast_ack", line);
+}
+
+static void take_broadcasts(struct attendant *attendant, const struct call *call)
+{
+    const struct record *shape = view_item(call->shape, "broadcasts");
+    struct list listed = view_list(call->shape, call->result, "broadcasts");
+    if (!listed.count) return;
+    size_t which = draw(4) ? listed.count - 1 : draw(listed.count);
+    const void *one = (const char *)listed.items + which * shape->size;
+    attendant->broadcast = view_number(shape, one, "number");
 }
 
 static struct call *change(struct attendant *attendant, unsigned number)
@@ -157,6 +193,7 @@ struct call *members_call(unsigned number, uint64_t *ttl_ms)
     struct attendant *attendant = &attendants[number];
     uint64_t dice = draw(20);
     attendant->asked_count = 0;
+    attendant->asks_as_former = false;
     if (!w_is_set) {
         w_is_set = true;
         return make_call("group.put",
@@ -167,6 +204,7 @@ struct call *members_call(unsigned number, uint64_t *ttl_ms)
     if (!attendant->own.token || draw(40) == 0) return join(attendant, number, ttl_ms);
     if (attendant->group == 'w' && draw(attendant->shard_token ? 2 : 5) == 0)
         return tend_shards(attendant, number);
+    if (draw(attendant->broadcast ? 3 : 10) == 0) return tend_broadcasts(attendant, number);
     if (dice < 8) return beat(attendant, number);
     if (dice < 12) return beat_for_many(attendant, number);
     if (dice < 15) return look(attendant->group, number);
@@ -205,7 +243,12 @@ void members_told(unsigned number, const struct call *call, uint64_t from_ms, bo
         if (attendant->own.token) return; /* drawn by the generator */
         attendant->own.token = view_number(call->shape, call->result, "token");
         attendant->own.lease = view_number(call->shape, call->result, "lease");
+        attendant->former = attendant->last;
+        attendant->last = attendant->own;
     } else if (strcmp(name, "group.heartbeat") == 0) {
+        if (good && attendant->asks_as_former)
+            sim_fail("m%u of group %c is answered as a member with its former token", number,
+                     attendant->group);
         if (good) promised(attendant, attendant->own.token, from_ms);
         if (good) mark(follower ? MARK_MEMBER_BEAT_ON_FOLLOWER : MARK_MEMBER_BEAT);
         bool over = call->outcome == OUTCOME_MEMBER_GONE || call->outcome == OUTCOME_MEMBER_FENCED ||
@@ -216,6 +259,8 @@ void members_told(unsigned number, const struct call *call, uint64_t from_ms, bo
         take_batch(attendant, call, from_ms);
     } else if (strcmp(name, "group.shards") == 0 && good) {
         take_shards(attendant, number, call);
+    } else if (strcmp(name, "group.broadcasts") == 0 && good) {
+        take_broadcasts(attendant, call);
     } else if (strcmp(name, "group.shard_ack") == 0 && call->outcome == OUTCOME_SHARD_NOT_OWNED) {
         mark(MARK_SHARD_LATE_ACK);
     } else if (strcmp(name, "group.members") == 0 && good && follower && !call->stale) {

@@ -33,6 +33,7 @@ struct faults {                      /* of this seed; chances are in 10,000 */
     unsigned fat;        /* bytes of meta that an acquire carries */
     unsigned clog;       /* of 100 */
     unsigned queues;     /* of 100: how much of what clients do is at task queues */
+    unsigned groups;     /* of 100: of the rest, how much more than usual is at groups */
 };
 
 struct world {
@@ -162,6 +163,8 @@ extern const char *const fault_names[FAULT_KINDS];
     X(SHARD_HANDED_OVER)                                                                                     \
     X(SHARD_LOST)                                                                                            \
     X(SHARD_LATE_ACK)                                                                                        \
+    X(MEMBER_LEADS_AFTER_ANOTHER)                                                                            \
+    X(BROADCAST_SATISFIED)                                                                                   \
     X(LEADER_ASKED_FOR_FOLLOWER)                                                                             \
     X(CLAIM_REPLAYED)                                                                                        \
     X(SCHEDULE_FIRED)
