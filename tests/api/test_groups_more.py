@@ -231,6 +231,8 @@ def test_who_fails_its_callers_is_ejected_and_comes_back(client, g):
     assert report(client, g, "r2", bad, good)[0] == 200
     ejected = until(lambda: client.request("GET", f"{g}/members/a")[2]["ejected_until"] and client.request("GET", f"{g}/members/a")[2], "it is ejected")
     assert ejected["state"] == "alive"
+    until(lambda: client.request("GET", f"{g}/members/a")[2]["breaker"] != "open", "it is on trial")
+    assert report(client, g, "r1", {"id": "a", "ok": 3})[0] == 200
     until(lambda: client.request("GET", f"{g}/members/a")[2]["eligible"], "it may be picked again")
     assert client.request("GET", f"{g}/members/b")[2]["ejected_until"] is None
 
