@@ -106,13 +106,16 @@ struct node_view {
     uint64_t log_bytes, state_rows_dirty;
     uint64_t syncs, entries_saved, batches, snapshots; /* counters */
     uint64_t expired_leases, renewals, offices;        /* counters */
+    uint64_t heartbeats;                               /* counter: of members, taken as leader */
     uint64_t watches, watches_behind, requests_kept;   /* gauges of this node's clients */
     uint64_t watches_reset;                            /* counter */
     bool ready;                                        /* can serve linearizable requests */
     bool storage_full;
     uint64_t turn_ms; /* CLOCK_BOOTTIME of the newest turn's start; refreshed at least once a second */
-    struct lock_metrics *locks;   /* (api/lock_metrics.h) outlives node and api; NULL: not counted */
-    struct queue_metrics *queues; /* (api/queue_metrics.h) the same */
+    struct lock_metrics *locks;         /* (api/lock_metrics.h) outlives node and api; NULL: not counted */
+    struct queue_metrics *queues;       /* (api/queue_metrics.h) the same */
+    struct group_metrics *groups;       /* (api/group_metrics.h) the same */
+    struct schedule_metrics *schedules; /* (api/schedule_metrics.h) the same */
 };
 void mailbox_show(struct mailbox *mailbox, const struct node_view *view);
 struct node_view mailbox_view(struct mailbox *mailbox);

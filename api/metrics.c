@@ -1,7 +1,9 @@
 #include "api/metrics.h"
 
+#include "api/group_metrics.h"
 #include "api/lock_metrics.h"
 #include "api/queue_metrics.h"
+#include "api/schedule_metrics.h"
 #include "base/memory.h"
 #include "api/problem.h"
 
@@ -278,5 +280,7 @@ void metrics_text(struct metrics *const *all, size_t count, const struct routes 
     node_counters(out, view);
     if (view->locks) lock_metrics_text(view->locks, out);
     if (view->queues) queue_metrics_text(view->queues, time_of_day_ms(), out);
+    if (view->groups) group_metrics_text(view->groups, view->heartbeats, out);
+    if (view->schedules) schedule_metrics_text(view->schedules, out);
     process(out);
 }

@@ -295,6 +295,7 @@ static bool answer_remote(struct node *node, struct ask *ask)
     for (size_t i = 0; i < ask->count; i++) {
         bool holds = !ask->renews || lease_clock_renew(node->leases, ask->leases[i], ask->came_ms);
         node->view.renewals += ask->renews && holds;
+        node->view.heartbeats += ask->renews && holds && ask->notes && ask->notes[i].size;
         if (ask->renews && holds)
             beats_hear(node->beats, ask->leases[i], ask->came_ms,
                        ask->notes ? ask->notes[i] : slice_of(NULL, 0));
@@ -323,6 +324,7 @@ static bool renew_here(struct node *node, struct call *call, struct apply *apply
         struct renewal *renewal = &apply->renewals[i];
         renewal->renewed = lease_clock_renew(node->leases, renewal->lease, call->arrived_ms);
         node->view.renewals += renewal->renewed;
+        node->view.heartbeats += renewal->renewed && renewal->note.size; /* only heartbeats have one */
         if (renewal->renewed) beats_hear(node->beats, renewal->lease, call->arrived_ms, renewal->note);
     }
     call->operation->renewed(apply, call->args, apply->renewals, apply->renewal_count);

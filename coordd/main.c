@@ -1,7 +1,9 @@
 /* The program: subcommands, signals, and the life of `coordd serve`. */
 #include "api/api.h"
+#include "api/group_metrics.h"
 #include "api/lock_metrics.h"
 #include "api/queue_metrics.h"
+#include "api/schedule_metrics.h"
 #include "coordd/config.h"
 #include "coordd/node.h"
 
@@ -128,6 +130,14 @@ static int serve_node(const struct config *config, struct node *node, struct mai
     return api ? 0 : 1;
 }
 
+static void free_metrics(const struct node_settings *settings)
+{
+    lock_metrics_free(settings->lock_metrics);
+    queue_metrics_free(settings->queue_metrics);
+    group_metrics_free(settings->group_metrics);
+    schedule_metrics_free(settings->schedule_metrics);
+}
+
 static int serve(int argc, char **argv)
 {
     struct config config;
@@ -148,16 +158,16 @@ static int serve(int argc, char **argv)
     sigset_t signals;
     block_signals(&signals);
     struct mailbox *mailbox = mailbox_new();
-    struct lock_metrics *lock_metrics = lock_metrics_new();
-    struct queue_metrics *queue_metrics = queue_metrics_new();
     struct node_settings settings = {.data_dir = config.data_dir,
                                      .name = config.name,
                                      .heartbeat_ms = config.heartbeat_ms,
                                      .election_ms = config.election_timeout_ms,
                                      .log_keep_bytes = config.log_keep_mb << 20,
                                      .mailbox = mailbox,
-                                     .lock_metrics = lock_metrics,
-                                     .queue_metrics = queue_metrics,
+                                     .lock_metrics = lock_metrics_new(),
+                                     .queue_metrics = queue_metrics_new(),
+                                     .group_metrics = group_metrics_new(),
+                                     .schedule_metrics = schedule_metrics_new(),
                                      .peer_listen = config.peer_listen,
                                      .advertise_peer = config.advertise_peer,
                                      .initial_cluster = config.initial_cluster,
@@ -170,14 +180,12 @@ static int serve(int argc, char **argv)
     if (!node) {
         LOG(ERROR, "refused to start", {"why", error});
         mailbox_free(mailbox);
-        lock_metrics_free(lock_metrics);
-        queue_metrics_free(queue_metrics);
+        free_metrics(&settings);
         return 1;
     }
     int status = serve_node(&config, node, mailbox, &signals);
     mailbox_free(mailbox);
-    lock_metrics_free(lock_metrics);
-    queue_metrics_free(queue_metrics);
+    free_metrics(&settings);
     return status;
 }
 

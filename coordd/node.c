@@ -1,8 +1,10 @@
 /* The turn of the node. */
 #include "coordd/node_internal.h"
 
+#include "api/group_metrics.h"
 #include "api/lock_metrics.h"
 #include "api/queue_metrics.h"
+#include "api/schedule_metrics.h"
 #include "base/check.h"
 #include "coordd/clock.h"
 #include "coordd/log.h"
@@ -157,6 +159,14 @@ static void answer(struct node *node, const struct apply *apply, const struct co
     watch_commands(node, apply, command);
 }
 
+static void count_events(const struct node_settings *settings, const struct event *events)
+{
+    if (settings->lock_metrics) lock_metrics_count(settings->lock_metrics, events);
+    if (settings->queue_metrics) queue_metrics_count(settings->queue_metrics, events);
+    if (settings->group_metrics) group_metrics_count(settings->group_metrics, events);
+    if (settings->schedule_metrics) schedule_metrics_count(settings->schedule_metrics, events);
+}
+
 void node_apply(struct node *node, const struct raft_entry *entry, bool answers)
 {
     uint64_t time_ms = state_mark(node->contents.state).time_ms;
@@ -173,8 +183,7 @@ void node_apply(struct node *node, const struct raft_entry *entry, bool answers)
         if (answers) {
             answer(node, &apply, &command);
             watches_applied(node->watches, &node->arena, entry->index, apply.events);
-            if (node->settings.lock_metrics) lock_metrics_count(node->settings.lock_metrics, apply.events);
-            if (node->settings.queue_metrics) queue_metrics_count(node->settings.queue_metrics, apply.events);
+            count_events(&node->settings, apply.events);
         }
     }
     state_set_mark(node->contents.state, entry->index, entry->term, time_ms);
@@ -393,6 +402,18 @@ static void show_watches(const struct node *node, struct node_view *view)
     view->watches_reset = counts.resets;
 }
 
+static void show_metrics(struct node *node, struct node_view *view)
+{
+    view->locks = node->settings.lock_metrics;
+    view->queues = node->settings.queue_metrics;
+    view->groups = node->settings.group_metrics;
+    view->schedules = node->settings.schedule_metrics;
+    if (!node->rows) return;
+    if (view->queues) queue_metrics_look(view->queues, node->rows, node->applied, node->now_ms);
+    if (view->groups) group_metrics_look(view->groups, node->rows, node->now_ms);
+    if (view->schedules) schedule_metrics_look(view->schedules, node->rows, node->now_ms);
+}
+
 void node_show(struct node *node)
 {
     struct node_view *view = &node->view;
@@ -420,9 +441,7 @@ void node_show(struct node *node)
     view->ready = (node->office_term || follows) && node->session && !node->stopping && !node->save_blocked;
     view->storage_full = node->save_blocked || raftlog_full(node->contents.log, node->now_ms);
     view->turn_ms = node->now_ms;
-    view->locks = node->settings.lock_metrics;
-    view->queues = node->settings.queue_metrics;
-    if (view->queues && node->rows) queue_metrics_look(view->queues, node->rows, node->applied, node->now_ms);
+    show_metrics(node, view);
     mailbox_show(node->settings.mailbox, view);
 }
 

@@ -13,8 +13,10 @@ struct node_settings {
     uint64_t heartbeat_ms, election_ms;
     uint64_t log_keep_bytes; /* of the log, behind what the state has, for members that were away */
     struct mailbox *mailbox;
-    struct lock_metrics *lock_metrics;   /* NULL: not wanted */
-    struct queue_metrics *queue_metrics; /* NULL: not wanted */
+    struct lock_metrics *lock_metrics;         /* NULL: not wanted */
+    struct queue_metrics *queue_metrics;       /* NULL: not wanted */
+    struct group_metrics *group_metrics;       /* NULL: not wanted */
+    struct schedule_metrics *schedule_metrics; /* NULL: not wanted */
     /* NULL where not given: */
     const char *peer_listen, *advertise_peer; /* HOST:PORT */
     const char *initial_cluster;              /* "n1=HOST:PORT,n2=HOST:PORT"; only a new node looks at it */
