@@ -12,7 +12,9 @@
  * 7. A group has another leader only when the old one's lease is over, or it drains, or the settings change;
  * each term of office has a higher token.
  * 8. A broadcast is over once: satisfied when as many as it wants have acknowledged it, partial when some
- * have, expired when nobody has. */
+ * have, expired when nobody has.
+ * 9. A breaker that is closed or half-open may open, an open one gets half-open or closed, a half-open one
+ * closed; and who comes or goes has a closed one. */
 #include "tests/sim/sim.h"
 
 #include "base/check.h"
@@ -40,6 +42,7 @@ struct member_seen {
     char id[NAME];
     bool up, guarded, draining;
     uint64_t moved_index; /* when it came or went last */
+    uint64_t breaker;     /* 0: closed still */
 };
 
 struct shard_seen {
@@ -129,6 +132,24 @@ static void check_guard(const struct command *command, const struct member_seen 
         sim_fail("%s of group %s is failed although the group is guarded", member->id, member->group->name);
 }
 
+static void check_breaker(const struct event *event, struct member_seen *member, bool anew)
+{
+    uint64_t kind = event->kind->code, before = member->breaker ? member->breaker : BREAKER_CLOSED;
+    uint64_t now = view_number(event->shape, event->data, "breaker"), expected = before;
+    bool may = true;
+    if (anew) expected = BREAKER_CLOSED;
+    if (kind == GROUP_EJECTED) expected = BREAKER_OPEN, may = before != BREAKER_OPEN;
+    if (kind == GROUP_HALF_OPEN) expected = BREAKER_HALF_OPEN, may = before == BREAKER_OPEN;
+    if (kind == GROUP_UNEJECTED) expected = BREAKER_CLOSED, may = before != BREAKER_CLOSED;
+    if (!may || now != expected)
+        sim_fail("the breaker of %s in group %s was %s and is %s: %s", member->id, member->group->name,
+                 member_breaker_choices[before - 1], member_breaker_choices[now - 1], event->kind->name);
+    if (kind == GROUP_EJECTED && before == BREAKER_HALF_OPEN) mark(MARK_BREAKER_OPEN_AGAIN);
+    if (kind == GROUP_HALF_OPEN) mark(MARK_BREAKER_HALF_OPEN);
+    if (kind == GROUP_UNEJECTED) mark(MARK_BREAKER_CLOSED);
+    member->breaker = now;
+}
+
 static void member_event(const struct apply *apply, const struct command *command, const struct event *event)
 {
     const char *rest;
@@ -140,6 +161,7 @@ static void member_event(const struct apply *apply, const struct command *comman
     bool comes = kind == GROUP_JOINED || kind == GROUP_RECOVERED,
          goes = kind == GROUP_FAILED || kind == GROUP_LEFT;
     if (kind == GROUP_FAILED) check_guard(command, member);
+    check_breaker(event, member, comes || goes);
     if (comes && member->up) mark(MARK_MEMBER_TAKEN_OVER);
     if (kind == GROUP_DRAINING) member->draining = true;
     if (comes || goes || kind == GROUP_UPDATED)

@@ -93,18 +93,42 @@ static struct call *beat_for_many(struct attendant *attendant, unsigned number)
     return call;
 }
 
-static struct call *report(char group, unsigned number)
+/* One of the group, mostly. */
+static unsigned any_of(char group)
+{
+    unsigned some = (unsigned)draw(world.client_count);
+    for (unsigned i = 0; i < world.client_count; i++) {
+        unsigned other = (some + i) % (unsigned)world.client_count;
+        if (attendants[other].own.token && attendants[other].group == group) return other;
+    }
+    return some;
+}
+
+/* A third of them fail all their callers. */
+static struct call *report(char group)
 {
     struct setting setting;
     struct call *call = begin("group.report", &setting);
     char line[LINE];
     CHECK(setting_text(&setting, record_field(setting.record, SLICE("group")), slice_of(&group, 1)));
     CHECK(setting_text(&setting, record_field(setting.record, SLICE("reporter")), SLICE("someone")));
-    snprintf(line, sizeof line, "id=m%u ok=%u failed=%u", (unsigned)draw(number + 2), (unsigned)draw(4),
-             (unsigned)draw(4));
-    add(&setting, "results", line);
+    for (int i = 0; i < 3; i++) {
+        unsigned other = any_of(group);
+        snprintf(line, sizeof line, "id=m%u ok=%u failed=%u", other, other % 3 ? (unsigned)draw(4) : 0,
+                 (unsigned)draw(6));
+        add(&setting, "results", line);
+    }
     CHECK(setting_done(&setting));
     return call;
+}
+
+static struct call *pick(char group)
+{
+    static const char *const how[] = {"", " policy=round_robin zone=z1", " policy=hash key=k",
+                                      " policy=weighted n=2"};
+    char line[LINE];
+    snprintf(line, sizeof line, "group=%c%s", group, how[draw(4)]);
+    return make_call("group.pick", line);
 }
 
 static struct call *look(char group, unsigned number)
@@ -196,19 +220,21 @@ struct call *members_call(unsigned number, uint64_t *ttl_ms)
     attendant->asks_as_former = false;
     if (!w_is_set) {
         w_is_set = true;
-        return make_call("group.put",
-                         "group=w suspect=700ms detector=phi phi=20 eject=50 eject_requests=2 "
-                         "eject_reporters=1 eject_for=1s eject_for_max=3s eject_max=100 probation=1s rise=1 "
-                         "leader=true guard_max=2s shards=7 rebalance=300ms move_limit=3");
+        return make_call(
+            "group.put",
+            "group=w suspect=700ms detector=phi phi=20 eject=50 eject_requests=2 "
+            "eject_reporters=1 panic=20 eject_for=1s eject_for_max=3s eject_max=100 probation=1s rise=1 "
+            "leader=true guard_max=2s shards=7 rebalance=300ms move_limit=3");
     }
     if (!attendant->own.token || draw(40) == 0) return join(attendant, number, ttl_ms);
     if (attendant->group == 'w' && draw(attendant->shard_token ? 2 : 5) == 0)
         return tend_shards(attendant, number);
+    if (attendant->group == 'w' && draw(5) == 0) return draw(2) ? report('w') : pick('w');
     if (draw(attendant->broadcast ? 3 : 10) == 0) return tend_broadcasts(attendant, number);
     if (dice < 8) return beat(attendant, number);
     if (dice < 12) return beat_for_many(attendant, number);
     if (dice < 15) return look(attendant->group, number);
-    if (dice < 17) return report(attendant->group, number);
+    if (dice < 17) return draw(4) ? report(attendant->group) : pick(attendant->group);
     return dice < 19 ? beat(attendant, number) : change(attendant, number);
 }
 
@@ -265,6 +291,8 @@ void members_told(unsigned number, const struct call *call, uint64_t from_ms, bo
         mark(MARK_SHARD_LATE_ACK);
     } else if (strcmp(name, "group.members") == 0 && good && follower && !call->stale) {
         mark(MARK_LEADER_ASKED_FOR_FOLLOWER);
+    } else if (strcmp(name, "group.pick") == 0 && good && view_bool(call->shape, call->result, "probe")) {
+        mark(MARK_MEMBER_PROBED);
     }
 }
 

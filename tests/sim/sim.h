@@ -158,6 +158,10 @@ extern const char *const fault_names[FAULT_KINDS];
     X(MEMBER_FAILED)                                                                                         \
     X(MEMBER_HEALTH)                                                                                         \
     X(MEMBER_EJECTED)                                                                                        \
+    X(BREAKER_HALF_OPEN)                                                                                     \
+    X(BREAKER_CLOSED)                                                                                        \
+    X(BREAKER_OPEN_AGAIN)                                                                                    \
+    X(MEMBER_PROBED)                                                                                         \
     X(GROUP_GUARDED)                                                                                         \
     X(MEMBER_TAKEN_OVER)                                                                                     \
     X(SHARD_HANDED_OVER)                                                                                     \
