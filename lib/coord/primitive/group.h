@@ -6,7 +6,7 @@
  * shards) group_join.c       join, update, leave, drain, heartbeat group_detect.c     what the leader's beats
  * propose: suspicion, its end, health; expiry and the guard group_config.c     the group's settings, delete,
  * force group_view.c       members, groups, history as shown; waits group_pick.c       picks and owners
- *     group_shard.c      shards: assignment, two-phase hand-over
+ *     group_shard.c      shards: rows, two-phase hand-over; group_share.c: whose they are
  *     group_broadcast.c  broadcasts and acknowledgements
  *     group_census.c     sums over all groups, the guard over all groups
  *     group_check.c      the invariants
@@ -216,6 +216,7 @@ struct key member_state_key(struct slice group, const struct member *member);
 struct slice member_path(struct apply *apply, struct slice group,
                          struct slice id); /* "/groups/web/members/n1" */
 bool member_on_probation(const struct member *member, uint64_t now_ms);
+uint64_t member_flaps(const struct member *member, uint64_t now_ms); /* in the last hour; group_state.c */
 uint64_t member_shown(const struct member *member, uint64_t now_ms); /* 1-based in member_shown_choices */
 /* May picks, owners and shards use it: fit, and its breaker is closed. Fit: alive, not draining, not on
  * probation, health not fail. */
@@ -316,7 +317,7 @@ void group_breaker_forget(struct group *group, struct member *member); /* the me
 enum group_work {
     GROUP_WORK_MEMBER = 'm' /* group 0 id */,
     GROUP_WORK_GUARD = 'g' /* group */,
-    GROUP_WORK_SHARDS = 's' /* group: rebalance, revocations that last too long */,
+    GROUP_WORK_SHARDS = 's' /* group: rebalance */,
     GROUP_WORK_BROADCAST = 'b' /* group 0 number */
 };
 
@@ -428,6 +429,7 @@ void group_check(struct rows *rows, struct arena *arena);
 void group_leader_look(struct group *group); /* after any transition, when config.leader */
 void group_shards_look(struct group *group); /* after any transition, when config.shards */
 void group_shards_let_go(struct group *group, const struct member *member); /* it has failed or left */
+void group_shards_return(struct group *group, const struct member *member); /* it is back from a failure */
 
 extern const struct primitive group_primitive;
 

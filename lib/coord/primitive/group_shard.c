@@ -1,26 +1,20 @@
 /* Shards: a fixed number of pieces of work, each with one owner among the members, handed over in two steps.
+ * Whose they are is decided in group_share.c.
  *
- * Whom a shard belongs to is decided anew some time after members came or went (rebalance), or at once when
- * shards lie about: everybody has a quota by weight; who has too much, or drains, is asked to let go of what
- * is too much, and lets go by an acknowledgement; only then the next owner gets the shard, with a higher
- * token. An owner that leaves or fails has let go. What a member had and lost by a failure it gets back if it
- * returns before the next decision and is not on probation.
+ * Who is to give up a shard lets go of it by an acknowledgement; only then the next owner gets it, with a
+ * higher token. An owner that leaves or fails, or whose place is taken, has let go. What a member lost by a
+ * failure waits for it (rebalance); it has it again at once when it joins, unless it fails again and again.
  *
  * Invariants: 1. a shard is free (no owner), owned, or revoking (owner, next). 2. the group counts those that
  * are free and those that are revoking. 3. a shard's token is the index of the entry that gave it to its
- * owner, and only rises. */
+ * owner, and rises with each. */
 #include "base/check.h"
 #include "base/mutant.h"
-#include "coord/primitive/group.h"
+#include "coord/primitive/group_shard.h"
 
-enum { EVENTS_MAX = 1024 /* shards that change hands in one entry */ };
-enum shard_state { SHARD_FREE = 1, SHARD_OWNED, SHARD_REVOKING };
+enum { ACK_PACE_MS = 100 /* acknowledgements come many at a time: one decision for all of them */ };
 static const char *const shard_choices[] = {"free", "owned", "revoking", NULL};
 
-struct shard {
-    uint64_t number, token, state, since_ms;
-    struct slice owner, next, last; /* last: who had it before, of a free one */
-};
 #define ROW(member) .offset = offsetof(struct shard, member), .name = #member
 static const struct field row_fields[] = {
     {.number = 1, .type = FIELD_UINT, ROW(number)},
@@ -49,7 +43,7 @@ static struct key shard_of_key(struct slice group, struct slice owner)
     return key;
 }
 
-static bool get(struct group *group, uint64_t number, struct shard *shard)
+bool shard_get(struct group *group, uint64_t number, struct shard *shard)
 {
     struct key key = shard_key(group->name, number);
     return row_get(group->apply, key_slice(&key), &row_record, shard);
@@ -121,16 +115,17 @@ static void put(struct group *group, struct shard *shard, const struct shard *be
     tell(group, shard);
 }
 
-static void set_free(struct group *group, struct shard *shard)
+/* `last`: who is to have it again if it can. */
+static void set_free(struct group *group, struct shard *shard, struct slice last)
 {
     struct shard before = *shard;
-    shard->last = shard->owner;
+    shard->last = last;
     shard->owner = shard->next = slice_of(NULL, 0);
     shard->state = SHARD_FREE;
     put(group, shard, &before);
 }
 
-static void give(struct group *group, struct shard *shard, struct slice owner)
+void shard_give(struct group *group, struct shard *shard, struct slice owner)
 {
     struct shard before = *shard;
     shard->owner = owner;
@@ -140,7 +135,7 @@ static void give(struct group *group, struct shard *shard, struct slice owner)
     put(group, shard, &before);
 }
 
-static void revoke(struct group *group, struct shard *shard, struct slice next)
+void shard_revoke(struct group *group, struct shard *shard, struct slice next)
 {
     struct shard before = *shard;
     shard->next = next;
@@ -149,7 +144,7 @@ static void revoke(struct group *group, struct shard *shard, struct slice next)
 }
 
 /* It need not be let go of after all. */
-static void return_to(struct group *group, struct shard *shard)
+void shard_return_to(struct group *group, struct shard *shard)
 {
     struct shard before = *shard;
     shard->next = slice_of(NULL, 0);
@@ -159,7 +154,7 @@ static void return_to(struct group *group, struct shard *shard)
 
 /* --- when --- */
 
-static void set_timer(struct group *group, uint64_t at_ms)
+void shards_set_timer(struct group *group, uint64_t at_ms)
 {
     struct apply *apply = group->apply;
     struct slice what = group_work_what(apply, GROUP_WORK_SHARDS, group->name, slice_of(NULL, 0));
@@ -170,9 +165,9 @@ static void set_timer(struct group *group, uint64_t at_ms)
     group->changed = true;
 }
 
-static void sooner(struct group *group, uint64_t at_ms)
+void shards_sooner(struct group *group, uint64_t at_ms)
 {
-    if (!group->row.shards_due_ms || at_ms < group->row.shards_due_ms) set_timer(group, at_ms);
+    if (!group->row.shards_due_ms || at_ms < group->row.shards_due_ms) shards_set_timer(group, at_ms);
 }
 
 static void make(struct group *group)
@@ -194,26 +189,37 @@ void group_shards_look(struct group *group)
     bool fresh = !group->row.shards;
     if (fresh) make(group);
     bool idle = group->row.shards_free && !group->row.shards_due_ms;
-    sooner(group, fresh || idle ? now_ms : now_ms + group->config.rebalance_ms);
+    shards_sooner(group, fresh || idle ? now_ms : now_ms + group->config.rebalance_ms);
 }
 
+/* What it was asked to let go of is the next one's now; what it lost by a failure waits for it. */
 void group_shards_let_go(struct group *group, const struct member *member)
 {
     struct key prefix = shard_of_key(group->name, member->id);
     struct slice key, value;
     struct shard shard;
-    uint64_t number, let_go = 0;
+    uint64_t number, now_ms = group->apply->time_ms;
     if (!group->row.shards) return;
-    for (; rows_seek(group->apply->rows, key_slice(&prefix), &key, &value) &&
-           slice_starts_with(key, key_slice(&prefix));
-         let_go++) {
+    while (rows_seek(group->apply->rows, key_slice(&prefix), &key, &value) &&
+           slice_starts_with(key, key_slice(&prefix))) {
         key = slice_skip(key, prefix.size);
-        CHECK(take_u64be(&key, &number) && get(group, number, &shard));
-        set_free(group, &shard);
+        CHECK(take_u64be(&key, &number) && shard_get(group, number, &shard));
+        set_free(group, &shard, shard.state == SHARD_REVOKING ? shard.next : shard.owner);
+        uint64_t waits_ms = shard_waits_until_ms(group, &shard);
+        if (group->config.shards) shards_sooner(group, waits_ms ? waits_ms : now_ms);
     }
-    if (!let_go || !group->config.shards) return;
-    uint64_t wait_ms = member->state == MEMBER_FAILED ? group->config.rebalance_ms : 0;
-    sooner(group, group->apply->time_ms + wait_ms);
+}
+
+/* It failed, and is back: what is still free of what it had is its own again. */
+void group_shards_return(struct group *group, const struct member *member)
+{
+    struct shard shard;
+    if (!group->row.shards_free || !member_may_resume(group, member)) return;
+    for (uint64_t number = 0; number < group->row.shards; number++) {
+        CHECK(shard_get(group, number, &shard));
+        bool its = shard.state == SHARD_FREE && slice_equal(shard.last, member->id);
+        if (its && shard.token != group->apply->index) shard_give(group, &shard, member->id);
+    }
 }
 
 void group_shards_forget(struct group *group)
@@ -221,146 +227,13 @@ void group_shards_forget(struct group *group)
     for (uint64_t number = 0; number < group->row.shards; number++) {
         struct key key = shard_key(group->name, number);
         struct shard shard;
-        CHECK(get(group, number, &shard));
+        CHECK(shard_get(group, number, &shard));
         mark_owner(group, &shard, false);
         CHECK(rows_delete(group->apply->rows, key_slice(&key)));
     }
     group->row.shards = group->row.shards_free = group->row.shards_moving = 0;
-    set_timer(group, 0);
+    shards_set_timer(group, 0);
     group->changed = true;
-}
-
-/* --- who --- */
-
-struct share {
-    struct slice id;
-    uint64_t weight, quota, has;
-};
-
-struct sharing {
-    struct share shares[GROUP_SHARD_MEMBERS_MAX];
-    size_t count, hint; /* hint: nobody before it has room */
-    uint64_t weight;
-};
-
-static void gather(struct group *group, struct sharing *sharing)
-{
-    struct key from = member_first(group->name, MEMBER_ALIVE, slice_of(NULL, 0));
-    struct member member;
-    sharing->count = sharing->hint = 0;
-    sharing->weight = 0;
-    while (sharing->count < GROUP_SHARD_MEMBERS_MAX && member_next(group, MEMBER_ALIVE, &from, &member)) {
-        if (!member.weight || !member_is_eligible(&member, group->apply->time_ms)) continue;
-        sharing->shares[sharing->count++] = (struct share){.id = member.id, .weight = member.weight};
-        sharing->weight += member.weight;
-    }
-}
-
-/* By weight, rounded down; what is left over goes one each to the first. */
-static void set_quotas(const struct group *group, struct sharing *sharing)
-{
-    uint64_t left = group->row.shards;
-    for (size_t i = 0; i < sharing->count; i++) {
-        struct share *share = &sharing->shares[i];
-        share->quota = group->row.shards * share->weight / sharing->weight;
-        left -= share->quota;
-    }
-    for (size_t i = 0; left; i++, left--) sharing->shares[i % sharing->count].quota++;
-}
-
-static struct share *share_of(struct sharing *sharing, struct slice id)
-{
-    for (size_t i = 0; id.size && i < sharing->count; i++)
-        if (slice_equal(sharing->shares[i].id, id)) return &sharing->shares[i];
-    return NULL;
-}
-
-static struct share *with_room(struct sharing *sharing)
-{
-    for (; sharing->hint < sharing->count; sharing->hint++) {
-        struct share *share = &sharing->shares[sharing->hint];
-        if (share->has < share->quota) return share;
-    }
-    return NULL;
-}
-
-/* Its owner is up but is not to have it: it drains, or has a weight of 0. Suspects and the like keep what
- * they have. */
-static bool is_to_go(struct group *group, struct slice owner)
-{
-    struct member member;
-    return !member_get(group, owner, &member) || member.draining || !member.weight;
-}
-
-/* What stays where it is fills the quotas first; false: this one is to move. */
-static bool stays(struct group *group, struct sharing *sharing, const struct shard *shard)
-{
-    struct slice holder = shard->state == SHARD_REVOKING ? shard->next : shard->owner;
-    struct share *share = share_of(sharing, holder);
-    if (shard->state == SHARD_FREE) return false;
-    if (!share) return shard->state == SHARD_OWNED && !is_to_go(group, holder);
-    if (share->has == share->quota) return false;
-    share->has++;
-    return true;
-}
-
-static struct share *choose(struct sharing *sharing, const struct shard *shard)
-{
-    struct share *last = share_of(sharing, shard->last);
-    return last && last->has < last->quota ? last : with_room(sharing);
-}
-
-/* False: enough for one entry. */
-static bool move_one(struct group *group, struct sharing *sharing, struct shard *shard, size_t *changes)
-{
-    if (*changes == EVENTS_MAX) return false;
-    bool moves = shard->state == SHARD_REVOKING;
-    if (shard->state == SHARD_OWNED && group->row.shards_moving >= group->config.move_limit) return true;
-    struct share *share = choose(sharing, shard);
-    if (!share) return true;
-    bool back = moves && slice_equal(share->id, shard->owner);
-    share->has++;
-    ++*changes;
-    if (shard->state == SHARD_FREE)
-        give(group, shard, share->id);
-    else if (MUTANT(100))
-        give(group, shard, share->id);
-    else if (back)
-        return_to(group, shard);
-    else
-        revoke(group, shard, share->id);
-    return true;
-}
-
-static bool rebalance(struct group *group, struct sharing *sharing)
-{
-    bool *moving = arena_alloc(group->apply->arena, group->row.shards * sizeof *moving);
-    struct shard shard;
-    size_t changes = 0;
-    set_quotas(group, sharing);
-    for (uint64_t number = 0; number < group->row.shards; number++) {
-        CHECK(get(group, number, &shard));
-        moving[number] = !stays(group, sharing, &shard);
-    }
-    for (uint64_t number = 0; number < group->row.shards; number++) {
-        if (!moving[number]) continue;
-        CHECK(get(group, number, &shard));
-        if (!move_one(group, sharing, &shard, &changes)) return false;
-    }
-    return true;
-}
-
-void group_shards_due(struct apply *apply, struct slice name)
-{
-    struct group group;
-    struct sharing *sharing = arena_alloc(apply->arena, sizeof *sharing);
-    group_load(&group, apply, name);
-    group.row.shards_due_ms = 0;
-    group.changed = true;
-    gather(&group, sharing);
-    /* The rest in the next entry: a timer of this one's own time would come in this one. */
-    if (sharing->count && !rebalance(&group, sharing)) set_timer(&group, apply->time_ms + 1);
-    group_save(&group);
 }
 
 static void check_owner(struct group *group, const struct shard *shard)
@@ -379,7 +252,7 @@ void group_shards_check(struct group *group, struct group_totals *totals)
     struct shard shard;
     uint64_t free = 0, moving = 0;
     for (uint64_t number = 0; number < group->row.shards; number++) {
-        CHECK(get(group, number, &shard) && shard.number == number);
+        CHECK(shard_get(group, number, &shard) && shard.number == number);
         CHECK((shard.owner.size == 0) == (shard.state == SHARD_FREE));
         CHECK((shard.next.size != 0) == (shard.state == SHARD_REVOKING));
         if (shard.owner.size) check_owner(group, &shard);
@@ -508,7 +381,7 @@ void group_shards(struct apply *apply, const void *arguments)
                               .version = group.row.version,
                               .revision = apply->index};
     for (uint64_t number = 0; number < group.row.shards; number++) {
-        CHECK(get(&group, number, &shard));
+        CHECK(shard_get(&group, number, &shard));
         if (is_wanted(&group, args, &shard)) views[result->shards.count++] = view_of(&shard);
     }
     apply_answer(apply, OUTCOME_OK, &group_shards_record, result);
@@ -530,16 +403,18 @@ static const struct field ack_fields[] = {
 };
 const struct record group_shard_ack_record = RECORD("group_shard_ack", ack_args, ack_fields);
 
-/* Who is to have it may have gone since: then it lies about until the next decision, which is at once. */
+/* Who is to have it may be unfit by now: then it lies about until the next decision, which is at once. */
 static void hand_over(struct group *group, struct shard *shard)
 {
     struct member next;
-    bool there = member_get(group, shard->next, &next) && next.state == MEMBER_ALIVE && !next.draining;
-    if (there)
-        give(group, shard, next.id);
+    uint64_t now_ms = group->apply->time_ms;
+    bool there = member_get(group, shard->next, &next) && next.weight && member_is_eligible(&next, now_ms);
+    if (there && shard->token != group->apply->index)
+        shard_give(group, shard, next.id);
     else
-        set_free(group, shard);
-    sooner(group, group->apply->time_ms);
+        set_free(group, shard, slice_of(NULL, 0));
+    bool more = shard->state == SHARD_OWNED && group->row.shards_moving;
+    shards_sooner(group, more ? now_ms + ACK_PACE_MS : now_ms);
 }
 
 void group_shard_ack(struct apply *apply, const void *arguments)
@@ -553,7 +428,7 @@ void group_shard_ack(struct apply *apply, const void *arguments)
     } else if (args->number >= group.row.shards) {
         group_refuse(&group, NULL, OUTCOME_SHARD_NOT_FOUND, slice_of(NULL, 0));
     } else {
-        CHECK(get(&group, args->number, &shard));
+        CHECK(shard_get(&group, args->number, &shard));
         if (shard.state != SHARD_REVOKING || (shard.token != args->token && !MUTANT(101))) {
             group_refuse(&group, NULL, OUTCOME_SHARD_NOT_OWNED, slice_of(NULL, 0));
             return;

@@ -145,10 +145,15 @@ static void let_lease_go(struct group *group, struct member *member, enum end_re
     if (lease_get(group->apply, gone, &lease)) lease_end(group->apply, gone, reason);
 }
 
+uint64_t member_flaps(const struct member *member, uint64_t now_ms)
+{
+    return now_ms - member->flap_ms > FLAP_WINDOW_MS ? 0 : member->flaps;
+}
+
 static void put_on_probation(struct group *group, struct member *member)
 {
     uint64_t now_ms = group->apply->time_ms, span_ms = group->config.probation_ms;
-    if (now_ms - member->flap_ms > FLAP_WINDOW_MS) member->flaps = 0;
+    member->flaps = member_flaps(member, now_ms);
     uint64_t max_ms = span_ms > PROBATION_MAX_MS ? span_ms : PROBATION_MAX_MS;
     for (uint64_t i = 0; i < member->flaps && span_ms && span_ms < max_ms; i++) span_ms *= 2;
     member->flaps++;
@@ -181,6 +186,7 @@ void member_begin(struct group *group, struct member *member, enum member_reason
     member->lease = lease_start(apply, LEASE_MEMBER, member->ttl_ms, member->id, slice_of(NULL, 0));
     lease_attach(apply, member->lease, GROUP_CODE, lease_what(group, member));
     arrive(group, member, MEMBER_ALIVE, failed ? GROUP_RECOVERED : GROUP_JOINED);
+    if (failed) group_shards_return(group, member);
     follow(group);
 }
 
