@@ -2,10 +2,14 @@
  *
  *     group.c            the table of operations and the primitive
  *     group_row.c        the rows: a group or a member in hand is loaded, changed, saved
- *     group_state.c      transitions of members: counts, history, events, what follows (guard, leader,
- * shards) group_join.c       join, update, leave, drain, heartbeat group_detect.c     what the leader's beats
- * propose: suspicion, its end, health; expiry and the guard group_config.c     the group's settings, delete,
- * force group_view.c       members, groups, history as shown; waits group_pick.c       picks and owners
+ *     group_state.c      transitions of members: counts, history, events, what follows for the group
+ *     group_join.c       join, update, leave, drain
+ *     group_beat.c       heartbeats
+ *     group_detect.c     what the leader's beats propose; expiry and the guard
+ *     group_breaker.c    ejections of members that fail their callers, and their trials
+ *     group_config.c     the group's settings, delete, force
+ *     group_view.c       members and groups as shown; group_wait.c, group_history.c, group_text.c
+ *     group_pick.c       picks; group_owners.c: owners of keys; group_report.c: how calls went
  *     group_shard.c      shards: rows, two-phase hand-over; group_share.c: whose they are
  *     group_broadcast.c  broadcasts and acknowledgements
  *     group_census.c     sums over all groups, the guard over all groups
