@@ -327,7 +327,7 @@ void judge_node(struct sim_node *sim)
     check_leader(sim, &status);
     sim->seen_leader = status.role == RAFT_LEADER;
     if (status.term < sim->seen_term) sim_fail("%s: the term fell", sim->name);
-    sim->seen_term = status.term;
+    if (!node->save_blocked) sim->seen_term = status.term; /* else it was never said to anybody */
     if (node->applied > status.commit || status.commit > status.last_index)
         sim_fail("%s: applied %llu, committed %llu, last %llu", sim->name, (unsigned long long)node->applied,
                  (unsigned long long)status.commit, (unsigned long long)status.last_index);

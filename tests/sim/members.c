@@ -226,6 +226,7 @@ struct call *members_call(unsigned number, uint64_t *ttl_ms)
             "eject_reporters=1 panic=20 eject_for=1s eject_for_max=3s eject_max=100 probation=1s rise=1 "
             "leader=true guard_max=2s shards=7 rebalance=300ms move_limit=3");
     }
+    if (draw(300) == 0) return crowd_call();
     if (!attendant->own.token || draw(40) == 0) return join(attendant, number, ttl_ms);
     if (attendant->group == 'w' && draw(attendant->shard_token ? 2 : 5) == 0)
         return tend_shards(attendant, number);
@@ -298,6 +299,7 @@ void members_told(unsigned number, const struct call *call, uint64_t from_ms, bo
 
 void members_entry(const struct apply *apply)
 {
+    crowd_entry(apply);
     for (const struct event *event = apply->events; event; event = event->next) {
         if (event->primitive->code != GROUP_CODE) continue;
         if (event->kind->code == GROUP_SUSPECTED) mark(MARK_MEMBER_SUSPECTED);

@@ -163,6 +163,7 @@ extern const char *const fault_names[FAULT_KINDS];
     X(BREAKER_OPEN_AGAIN)                                                                                    \
     X(MEMBER_PROBED)                                                                                         \
     X(GROUP_GUARDED)                                                                                         \
+    X(GROUPS_GUARDED_FOR_ALL)                                                                                \
     X(MEMBER_TAKEN_OVER)                                                                                     \
     X(SHARD_HANDED_OVER)                                                                                     \
     X(SHARD_LOST)                                                                                            \
@@ -315,6 +316,9 @@ struct call *members_call(unsigned number, uint64_t *ttl_ms);
 /* from_ms: when it was sent; follower: to a node that did not lead. */
 void members_told(unsigned number, const struct call *call, uint64_t from_ms, bool follower);
 void members_entry(const struct apply *apply);
+/* crowd.c: many small groups that fall silent together. */
+struct call *crowd_call(void);
+void crowd_entry(const struct apply *apply);
 
 /* --- judge_group.c --- */
 
