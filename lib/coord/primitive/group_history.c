@@ -243,7 +243,7 @@ static void add_details(struct past_view *view, const struct member_past *past, 
 
 struct sums {
     struct span windows[5];
-    uint64_t failures, recoveries, down_closed_ms, longest_ms, guarded_ms, first_ms;
+    uint64_t failures, recoveries, flaps, down_closed_ms, longest_ms, guarded_ms, first_ms;
 };
 static const uint64_t window_ms[] = {HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS};
 
@@ -262,6 +262,7 @@ static void add_member(struct sums *sums, const struct member *member, const str
     if (!sums->first_ms || past->first_ms < sums->first_ms) sums->first_ms = past->first_ms;
     sums->failures += past->failures;
     sums->recoveries += past->recoveries;
+    sums->flaps += member_flaps(member, now_ms);
     sums->down_closed_ms += past->down_ms;
     sums->guarded_ms += past->guarded_ms;
 }
@@ -276,6 +277,7 @@ static struct past_view view_of(const struct sums *sums, struct arena *arena)
                               .mttr_ms = sums->recoveries ? sums->down_closed_ms / sums->recoveries : 0,
                               .longest_outage_ms = sums->longest_ms,
                               .guarded_ms = sums->guarded_ms,
+                              .flaps = sums->flaps,
                               .hour = kept(arena, windows[0]),
                               .day = kept(arena, windows[1]),
                               .week = kept(arena, windows[2]),
@@ -294,7 +296,6 @@ static struct past_view view_member(struct group *group, const struct member *me
     view.state = member_shown(member, now_ms);
     view.since_ms = member->since_ms;
     view.uptime_ms = uptime_ms(member, past, now_ms);
-    view.flaps = member->flaps;
     return view;
 }
 

@@ -315,7 +315,7 @@ static struct member_view view_member(const struct group *group, const struct me
                                .health = member->health,
                                .probation_ms = member_on_probation(member, now_ms) ? member->probation_ms : 0,
                                .ejected_ms = member->ejected_ms,
-                               .flaps = member->flaps,
+                               .flaps = member_flaps(member, now_ms),
                                .breaker = member_breaker(member),
                                .half_open_ms = member->half_open_ms,
                                .eligible = member_is_eligible(member, now_ms),
