@@ -80,8 +80,10 @@ static void each_ejection_is_twice_as_long(void **state)
     propose(leader);
     eject(leader, "a");
     assert_int_equal(member_of(leader, "a").ejected_ms, wall_ms(leader) + 100000);
-    pass(leader, 100000);
     pass(leader, 8 * 100000);
+    eject(leader, "a");
+    assert_int_equal(member_of(leader, "a").ejected_ms, wall_ms(leader) + 100000);
+    pass(leader, 8 * 100000 + 1);
     eject(leader, "a");
     assert_int_equal(member_of(leader, "a").ejected_ms, wall_ms(leader) + 30000);
 }
@@ -189,7 +191,10 @@ static void stale_verdicts_are_ignored(void **state)
         assert_int_equal(breaker_of(leader, "a"), BREAKER_CLOSED);
         observe(leader, TERM);
         assert_int_equal(breaker_of(leader, "a"), BREAKER_CLOSED);
+        struct observe_item stale = leader->items[0];
         put_on_trial(leader, "a");
+        leader->items[0] = stale;
+        leader->count = 1;
         observe(leader, TERM); /* the same again, in the next trial */
         assert_int_equal(breaker_of(leader, "a"), BREAKER_HALF_OPEN);
     }
@@ -204,9 +209,57 @@ static void stale_verdicts_are_ignored(void **state)
     leader->items[0].token++;
     observe(leader, TERM);
     assert_int_equal(breaker_of(leader, "a"), BREAKER_CLOSED);
-    leader->items[0].value = 0; /* good, of one that is closed */
+    leader->items[0].value = 0; /* good, of one that is closed: nothing is told */
+    uint64_t revision = leader->index;
+    observe(leader, TERM);
+    char unchanged[40];
+    snprintf(unchanged, sizeof unchanged, "\"version\":%llu,", (unsigned long long)revision);
+    ask(leader, "group.get", "{\"group\":\"web\"}", false);
+    assert_true(says(leader, unchanged));
+}
+
+/* Since it was proposed, it fell silent, or nobody is to be ejected any more. */
+static void bad_ones_that_are_not_ejected_after_all(void **state)
+{
+    struct leader *leader = *state;
+    settle(leader, EJECTS);
+    uint64_t token = join(leader, "a", WEB);
+    join(leader, "b", WEB);
+    report(leader, "x", "a", 0, 50);
+    report(leader, "y", "a", 0, 50);
+    assert_int_equal(due(leader), 1);
+    struct observe_item bad = leader->items[0];
+    leader->items[0].what = OBSERVED_SILENT;
+    observe(leader, TERM);
+    assert_int_equal(state_of(leader, "a"), MEMBER_SUSPECT);
+    leader->items[0] = bad;
     observe(leader, TERM);
     assert_int_equal(breaker_of(leader, "a"), BREAKER_CLOSED);
+    beat(leader, "a", token, "");
+    propose(leader);
+    assert_int_equal(state_of(leader, "a"), MEMBER_ALIVE);
+    settle(leader, ",\"eject_max\":100");
+    leader->items[0] = bad;
+    leader->count = 1;
+    observe(leader, TERM);
+    assert_int_equal(breaker_of(leader, "a"), BREAKER_CLOSED);
+    settle(leader, EJECTS);
+    observe(leader, TERM);
+    assert_int_equal(breaker_of(leader, "a"), BREAKER_OPEN);
+    beats_not_proposed(leader->beats, &bad, 1); /* another leader's entry was before */
+    assert_int_equal(due(leader), 0);
+}
+
+static void what_is_overtaken_is_not_proposed(void **state)
+{
+    struct leader *leader = *state;
+    settle(leader, EJECTS ",\"eject_for\":\"1s\"");
+    join(leader, "a", WEB);
+    put_on_trial(leader, "a");
+    report(leader, "x", "a", 3, 0);
+    pass(leader, WINDOW_MS);
+    assert_int_equal(breaker_of(leader, "a"), BREAKER_CLOSED);
+    assert_int_equal(due(leader), 0);
 }
 
 static void what_was_proposed_in_vain_is_proposed_again(void **state)
@@ -407,6 +460,22 @@ static void a_change_at_the_end_of_an_ejection_does_not_end_it(void **state)
     }
 }
 
+static void nor_at_the_end_of_probation(void **state)
+{
+    struct leader *leader = *state;
+    settle(leader, ",\"probation\":\"30s\",\"guard\":0");
+    join(leader, "a", WEB);
+    command(leader, "group.fail", "{\"group\":\"web\",\"id\":\"a\"}");
+    join(leader, "a", WEB);
+    leader->now_ms += 3600 * SECOND_MS;
+    command(leader, "group.drain", "{\"group\":\"web\",\"id\":\"a\"}");
+    command(leader, "group.drain", "{\"group\":\"web\",\"id\":\"a\",\"undo\":true}");
+    assert_int_not_equal(member_of(leader, "a").due_ms, 0);
+    pass(leader, 0);
+    assert_int_equal(member_of(leader, "a").probation_ms, 0);
+    assert_int_equal(member_of(leader, "a").due_ms, 0);
+}
+
 /* Both are told, each in an event of its own. */
 static void probation_and_ejection_may_end_together(void **state)
 {
@@ -470,6 +539,8 @@ int main(void)
         LEADER_TEST(few_probes_want_few_reporters),
         LEADER_TEST(late_reports_about_an_open_one_prove_nothing),
         LEADER_TEST(stale_verdicts_are_ignored),
+        LEADER_TEST(bad_ones_that_are_not_ejected_after_all),
+        LEADER_TEST(what_is_overtaken_is_not_proposed),
         LEADER_TEST(what_was_proposed_in_vain_is_proposed_again),
         LEADER_TEST(no_more_than_the_share_are_out),
         LEADER_TEST(the_only_member_may_not_be_ejected),
@@ -480,6 +551,7 @@ int main(void)
         LEADER_TEST(a_suspect_is_on_trial_too_but_not_judged),
         LEADER_TEST(without_the_setting_an_ejection_just_ends),
         LEADER_TEST(a_change_at_the_end_of_an_ejection_does_not_end_it),
+        LEADER_TEST(nor_at_the_end_of_probation),
         LEADER_TEST(probation_and_ejection_may_end_together),
         LEADER_TEST(shards_do_not_come_back_before_it_is_closed),
         LEADER_TEST(a_new_leader_judges_anew),

@@ -129,6 +129,10 @@ static void probes_keep_to_zone_and_exclusions(void **state)
     assert_true(pick(leader, "random", ",\"zone\":\"x\",\"exclude\":[\"b\"]", picked));
     assert_string_equal(picked, "a");
     leader->now_ms += WINDOW_MS;
+    /* It was probed just now; but nobody else is there to go between. */
+    assert_int_equal(probes_of(leader, "random", "", "a", 3), 1);
+    assert_true(pick(leader, "random", alone, picked));
+    leader->now_ms += WINDOW_MS;
     /* Nobody of that zone: anywhere else, on trial or not. */
     assert_int_equal(probes_of(leader, "random", ",\"zone\":\"z\"", "a", 30), 3);
     leader->now_ms += WINDOW_MS;
@@ -207,7 +211,7 @@ static void in_panic_nobody_is_probed(void **state)
     for (int i = 0; i < 10; i++) {
         assert_false(pick(leader, "random", "", picked));
         assert_string_equal(picked, "a");
-        assert_true(says(leader, "\"panic\":true"));
+        assert_true(says(leader, "\"panic\":true") && says(leader, "\"candidates\":1,"));
     }
     assert_false(pick(leader, "hash", ",\"key\":\"k\"", picked));
     assert_string_equal(picked, "a");

@@ -85,7 +85,9 @@ static uint64_t next_due_ms(const struct group *group, const struct member *memb
     uint64_t due_ms = 0, now_ms = group->apply->time_ms;
     if (member->state == MEMBER_FAILED) return member->since_ms + group->config.reap_failed_ms;
     if (member->state == MEMBER_LEFT) return member->since_ms + group->config.reap_left_ms;
-    if (member_on_probation(member, now_ms)) sooner(&due_ms, member->probation_ms);
+    /* Over but not told yet: the timer is on its way. */
+    if (member_on_probation(member, now_ms) || (member->due_ms && member->due_ms == member->probation_ms))
+        sooner(&due_ms, member->probation_ms);
     if (group_breaker_due_ms(member)) sooner(&due_ms, group_breaker_due_ms(member));
     return due_ms;
 }
