@@ -118,7 +118,7 @@ struct group_row {
     uint64_t window_ms, window_failed; /* failures in the window that began then */
     uint64_t guarded_total_ms;
     uint64_t guarded; /* members whose lease is over and that the guard keeps suspect */
-    uint64_t broadcasts;
+    uint64_t broadcasts, broadcasts_end_ms; /* the latest end of one */
     uint64_t shards, shards_free, shards_moving; /* rows; of them without an owner; to be let go of */
     uint64_t guard_due_ms, shards_due_ms;        /* timers that are set; 0: none */
     uint64_t guard_round;                        /* how many of the guarded are yet to fail in this round */
@@ -417,8 +417,8 @@ void group_broadcasts(struct apply *apply, const void *args);
 void group_broadcast_due(struct apply *apply, struct slice group,
                          struct slice rest); /* GROUP_WORK_BROADCAST */
 void group_broadcasts_forget(struct group *group);
-uint64_t group_broadcasts_open(struct group *group,
-                               struct slice id); /* that the member has not acknowledged */
+/* That the member has not acknowledged and whose time is not over, satisfied or not. */
+uint64_t group_broadcasts_open(struct group *group, struct slice id);
 /* group_check.c */
 struct group_totals { /* rows of all groups */
     uint64_t members, leases, timers, shards, owned, broadcasts, acks;

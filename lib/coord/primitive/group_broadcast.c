@@ -12,7 +12,7 @@
 
 enum {
     TARGETS_MAX = 10000,
-    TARGETS_KEPT_MAX = 10 * TARGETS_MAX, /* rows of acknowledgements of a group */
+    TARGETS_KEPT_MAX = 3 * TARGETS_MAX, /* rows of acknowledgements of a group: they go in one entry */
     PERCENT = 100,
     TIMEOUT_MAX_MS = 24 * 3600 * 1000,
     TIMEOUT_MS = 60 * 1000
@@ -256,8 +256,11 @@ static void forget(struct group *group, struct broadcast *broadcast)
         struct key key = ack_key(group->name, broadcast->number, id);
         CHECK(rows_delete(group->apply->rows, key_slice(&key)));
     }
-    if (broadcast->state == BROADCAST_OPEN)
+    if (broadcast->state == BROADCAST_OPEN) { /* who waits for its end need not wait longer */
         due_clear(group->apply, broadcast->ends_ms, GROUP_CODE, timer_what(group, broadcast->number));
+        broadcast->state = broadcast->acked ? BROADCAST_PARTIAL : BROADCAST_EXPIRED;
+        tell(group, broadcast, GROUP_BROADCAST_DONE);
+    }
     CHECK(rows_delete(group->apply->rows, key_slice(&row)) && group->row.broadcasts);
     group->row.broadcasts--;
     group->row.targets -= broadcast->targeted;
@@ -294,6 +297,7 @@ static void send(struct group *group, const struct send_args *args)
         args->count ? args->count : (broadcast.targeted * args->percent + PERCENT - 1) / PERCENT;
     group->row.broadcasts++;
     group->row.targets += broadcast.targeted;
+    if (broadcast.ends_ms > group->row.broadcasts_end_ms) group->row.broadcasts_end_ms = broadcast.ends_ms;
     group->changed = true;
     put(group, &broadcast);
     tell(group, &broadcast, GROUP_BROADCAST_SENT);

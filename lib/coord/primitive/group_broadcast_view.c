@@ -249,9 +249,9 @@ uint64_t group_broadcasts_open(struct group *group, struct slice id)
 {
     struct key from = broadcast_key(KEY_BROADCAST, group->name, 0);
     struct broadcast broadcast;
-    uint64_t open = 0;
-    if (!group->row.broadcasts) return 0;
+    uint64_t open = 0, now_ms = group->apply->time_ms;
+    if (!group->row.broadcasts || group->row.broadcasts_end_ms <= now_ms) return 0;
     while (broadcast_next(group, &from, &broadcast))
-        open += broadcast.state == BROADCAST_OPEN && waits_for(group, broadcast.number, id);
+        open += broadcast.ends_ms > now_ms && waits_for(group, broadcast.number, id);
     return open;
 }

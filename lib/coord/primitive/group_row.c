@@ -40,6 +40,7 @@ static const struct field group_fields[] = {
     {.number = 28, .type = FIELD_UINT, ROW(ejected)},
     {.number = 29, .type = FIELD_UINT, ROW(half_open)},
     {.number = 30, .type = FIELD_UINT, ROW(draining)},
+    {.number = 31, .type = FIELD_UINT, ROW(broadcasts_end_ms)},
 };
 static const struct record group_record = RECORD("group_row", group_row, group_fields);
 
