@@ -96,6 +96,9 @@ static void force_fails_all_at_once(void **state)
     assert_true(group_says(world, "\"failed\":7,") && group_says(world, "\"guarded\":693"));
     GROUP_DO(world, "group.force", "{'group':'g'}");
     assert_true(coord_world_says(world, "\"failed\":256,\"left\":437"));
+    world->time_ms++;
+    group_world_propose(world, operation_due, &(struct due_args){0}); /* one entry: no more than it may */
+    assert_true(group_says(world, "\"failed\":519,"));
     group_world_pass(world, 10);
     assert_true(group_says(world, "\"failed\":700") && group_says(world, "\"guarded_since\":null"));
 }

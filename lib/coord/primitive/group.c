@@ -306,6 +306,9 @@ void group_due(struct apply *apply, uint64_t at_ms, struct slice what)
     case GROUP_WORK_GUARD:
         group_guard_due(apply, name);
         return;
+    case GROUP_WORK_LEADER:
+        group_leader_due(apply, name);
+        return;
     case GROUP_WORK_SHARDS:
         group_shards_due(apply, name);
         return;

@@ -117,15 +117,15 @@ struct group_row {
     uint64_t guarded_ms;               /* since; 0: not */
     uint64_t window_ms, window_failed; /* failures in the window that began then */
     uint64_t guarded_total_ms;
-    uint64_t guarded; /* members whose lease is over and that the guard keeps suspect */
+    uint64_t guarded;                       /* members whose lease is over and that the guard keeps suspect */
     uint64_t broadcasts, broadcasts_end_ms; /* the latest end of one */
-    uint64_t shards, shards_free, shards_moving; /* rows; of them without an owner; to be let go of */
-    uint64_t guard_due_ms, shards_due_ms;        /* timers that are set; 0: none */
-    uint64_t guard_round;                        /* how many of the guarded are yet to fail in this round */
-    uint64_t targets;                            /* of all broadcasts that are kept */
-    uint64_t ejected, half_open;                 /* members that are (group_breaker.c) */
-    uint64_t guard_cause;                        /* enum guard_cause: of what is silent; 0: not guarded */
-    uint64_t draining;                           /* of those that are alive */
+    uint64_t shards, shards_free, shards_moving;         /* rows; of them without an owner; to be let go of */
+    uint64_t guard_due_ms, shards_due_ms, leader_due_ms; /* timers that are set; 0: none */
+    uint64_t guard_round;        /* how many of the guarded are yet to fail in this round */
+    uint64_t targets;            /* of all broadcasts that are kept */
+    uint64_t ejected, half_open; /* members that are (group_breaker.c) */
+    uint64_t guard_cause;        /* enum guard_cause: of what is silent; 0: not guarded */
+    uint64_t draining;           /* of those that are alive */
 };
 
 /* Over all groups: group_census.c. */
@@ -322,6 +322,7 @@ enum group_work {
     GROUP_WORK_MEMBER = 'm' /* group 0 id */,
     GROUP_WORK_GUARD = 'g' /* group */,
     GROUP_WORK_SHARDS = 's' /* group: rebalance */,
+    GROUP_WORK_LEADER = 'l' /* group: one entry has had a leader already */,
     GROUP_WORK_BROADCAST = 'b' /* group 0 number */
 };
 
@@ -430,8 +431,9 @@ bool group_timer_is_set(struct apply *apply, uint64_t at_ms, struct slice what);
 void group_check(struct rows *rows, struct arena *arena);
 
 /* --- what follows from transitions --- */
-void group_leader_look(struct group *group); /* after any transition, when config.leader */
-void group_shards_look(struct group *group); /* after any transition, when config.shards */
+void group_leader_due(struct apply *apply, struct slice name); /* GROUP_WORK_LEADER */
+void group_leader_look(struct group *group);                   /* after any transition, when config.leader */
+void group_shards_look(struct group *group);                   /* after any transition, when config.shards */
 void group_shards_let_go(struct group *group, const struct member *member); /* it has failed or left */
 void group_shards_return(struct group *group, const struct member *member); /* it is back from a failure */
 

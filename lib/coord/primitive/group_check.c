@@ -100,7 +100,7 @@ static bool may_lead(const struct member *member)
     return member->state == MEMBER_ALIVE && !member->draining;
 }
 
-/* Nobody leads only when nobody may, as far as was looked. */
+/* Nobody leads only when nobody may, as far as was looked, or for the rest of an entry that had a leader. */
 static void check_leader(struct group *group)
 {
     struct key from = member_first(group->name, MEMBER_ALIVE, slice_of(NULL, 0));
@@ -110,7 +110,9 @@ static void check_leader(struct group *group)
     if (leader.size) {
         CHECK(member_get(group, leader, &member) && member.lease && !member.draining);
         CHECK(member.token <= group->row.leader_token);
-    } else if (group->config.leader && member_next(group, MEMBER_ALIVE, &from, &member)) {
+        CHECK(!group->row.leader_due_ms);
+    } else if (group->config.leader && !group->row.leader_due_ms &&
+               member_next(group, MEMBER_ALIVE, &from, &member)) {
         CHECK(!may_lead(&member));
     }
 }
@@ -124,6 +126,7 @@ static void check_group(struct apply *apply, struct slice name, struct group_tot
     check_leader(&group);
     totals->timers += check_timer(&group, group.row.guard_due_ms, GROUP_WORK_GUARD);
     totals->timers += check_timer(&group, group.row.shards_due_ms, GROUP_WORK_SHARDS);
+    totals->timers += check_timer(&group, group.row.leader_due_ms, GROUP_WORK_LEADER);
     CHECK((group.row.guarded_ms != 0) == (group.row.guard_due_ms != 0));
     CHECK((group.row.guarded_ms != 0) == (group.row.guard_cause != 0));
     census_add(&group, &totals->sums);

@@ -41,6 +41,7 @@ static const struct field group_fields[] = {
     {.number = 29, .type = FIELD_UINT, ROW(half_open)},
     {.number = 30, .type = FIELD_UINT, ROW(draining)},
     {.number = 31, .type = FIELD_UINT, ROW(broadcasts_end_ms)},
+    {.number = 32, .type = FIELD_UINT, ROW(leader_due_ms)},
 };
 static const struct record group_record = RECORD("group_row", group_row, group_fields);
 
@@ -126,7 +127,8 @@ static bool idle(const struct group_row *row)
 {
     uint64_t members = 0;
     for (size_t state = MEMBER_ALIVE; state <= MEMBER_STATES; state++) members += row->counts[state];
-    return !row->config && !members && !row->broadcasts && !row->guard_due_ms && !row->shards_due_ms;
+    return !row->config && !members && !row->broadcasts && !row->guard_due_ms && !row->shards_due_ms &&
+           !row->leader_due_ms;
 }
 
 static bool is_idle(struct apply *apply, struct slice name)
@@ -171,6 +173,7 @@ void group_remove(struct group *group)
     struct key key = group_key(group->name);
     struct group_row empty = {0};
     CHECK(group->exists && !group->row.guard_due_ms && !group->row.shards_due_ms && !group->row.broadcasts);
+    CHECK(!group->row.leader_due_ms);
     for (size_t state = MEMBER_ALIVE; state <= MEMBER_STATES; state++) CHECK(!group->row.counts[state]);
     group->row = empty;
     row_put(group->apply, key_slice(&key), &group_record, &empty);

@@ -239,11 +239,14 @@ void member_store(struct group *group, struct member *member, enum group_event e
 
 /* --- the leader of the group --- */
 
-enum { LEADER_LOOKS_MAX = 256 };
+enum { LEADER_LOOKS_MAX = 256, NEXT_ENTRY_MS = 1 };
 
-static bool may_lead(const struct member *member)
+/* Of leases that end in one entry, all are gone when the first member is told. */
+static bool may_lead(struct group *group, const struct member *member)
 {
-    return member->state == MEMBER_ALIVE && !member->draining;
+    struct lease_row lease;
+    return member->state == MEMBER_ALIVE && !member->draining &&
+           lease_get(group->apply, member->lease, &lease);
 }
 
 /* Suspicion takes nothing away: its lease is not over, it may well be at work. */
@@ -258,25 +261,53 @@ static bool find_leader(struct group *group, struct member *member)
 {
     struct key from = member_first(group->name, MEMBER_ALIVE, slice_of(NULL, 0));
     for (int look = 0; look < LEADER_LOOKS_MAX && member_next(group, MEMBER_ALIVE, &from, member); look++)
-        if (may_lead(member)) return true;
+        if (may_lead(group, member)) return true;
     return false;
 }
 
+static void set_leader_timer(struct group *group, uint64_t at_ms)
+{
+    struct apply *apply = group->apply;
+    struct slice what = group_work_what(apply, GROUP_WORK_LEADER, group->name, slice_of(NULL, 0));
+    if (at_ms == group->row.leader_due_ms) return;
+    if (group->row.leader_due_ms) due_clear(apply, group->row.leader_due_ms, GROUP_CODE, what);
+    if (at_ms) due_set(apply, at_ms, GROUP_CODE, what);
+    group->row.leader_due_ms = at_ms;
+    group->changed = true;
+}
+
+/* A token is one leader's: the second of an entry leads from the next one on. */
 void group_leader_look(struct group *group)
 {
     struct member member;
     struct slice before = group->row.leader;
-    if (!group->config.leader && !before.size) return;
+    if (!group->config.leader && !before.size) {
+        set_leader_timer(group, 0);
+        return;
+    }
     bool stays = group->config.leader && before.size && member_get(group, before, &member) &&
                  stays_leader(&member) && member.token <= group->row.leader_token;
     if (stays) return;
     bool found = group->config.leader && find_leader(group, &member);
+    bool later = found && group->row.leader_token == group->apply->index;
+    set_leader_timer(group, later ? group->apply->time_ms + NEXT_ENTRY_MS : 0);
+    found &= !later;
     if (!found && !before.size) return;
     group->row.leader = found ? member.id : slice_of(NULL, 0);
-    group->row.leader_token = group->apply->index;
+    group->row.leader_token = group->apply->index; /* also of none: it only rises */
     group->row.version = group->apply->index;
     group->changed = true;
     group_tell(group, found ? &member : NULL, GROUP_LEADER);
+}
+
+void group_leader_due(struct apply *apply, struct slice name)
+{
+    struct group group;
+    group_load(&group, apply, name);
+    group.row.leader_due_ms = 0;
+    group.changed = true;
+    group_leader_look(&group);
+    group_save(&group);
 }
 
 /* --- timers of members --- */
