@@ -22,7 +22,7 @@ stage() { # what it is, its build directory, which tests (a regular expression o
         return
     fi
     rm -f "$directory/report.xml"
-    ctest --test-dir "$directory" -R "$tests" -j "$jobs" --timeout 900 --no-tests=error --output-on-failure \
+    ctest --test-dir "$directory" -R "$tests" -j $((3 * jobs)) --timeout 900 --no-tests=error --output-on-failure \
         --output-junit report.xml </dev/null || echo "== $title: not all passed"
     if [ -f "$directory/report.xml" ]; then
         reports+=("$directory/report.xml")
