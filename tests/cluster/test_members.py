@@ -141,11 +141,11 @@ def test_who_was_away_hears_that_it_was_removed(calm, how):
     status, _, answer = calm[leader].request("DELETE", f"/v1/cluster/members/{victim}")
     assert status == 200, answer
     _, _, grant = acquire(calm, leader, "later", ttl="1h")
+    begun = time.monotonic()
+    until(lambda: time.monotonic() - begun > 2.5, "longer than the leader goes on sending it the log", 10)
     if how == "down":
         calm.launch(victim)
     else:
-        begun = time.monotonic()
-        until(lambda: time.monotonic() - begun > 2.5, "longer than the leader goes on sending it the log", 10)
         calm.resume(victim)
     note = "this node was removed from the cluster"
     until(lambda: note in calm[victim].log_text(), "it says so", 60)
