@@ -124,6 +124,7 @@ struct group_row {
     uint64_t guard_round;        /* how many of the guarded are yet to fail in this round */
     uint64_t targets;            /* of all broadcasts that are kept */
     uint64_t ejected, half_open; /* members that are (group_breaker.c) */
+    uint64_t eligible;           /* of the members, as of when each was stored last */
     uint64_t guard_cause;        /* enum guard_cause: of what is silent; 0: not guarded */
     uint64_t draining;           /* of those that are alive */
 };
@@ -166,6 +167,7 @@ struct member {
     uint64_t ejected_last_ms, half_open_ms; /* when last; until when on trial, 0: not so */
     uint64_t due_ms;                        /* its timer: probation, ejection, reaping; 0: none */
     bool counted_draining;                  /* not in its row: as the group's row has it */
+    bool eligible;                          /* as of when it was stored last: what the group counts */
 };
 
 /* What is kept of a member for its history; changed at transitions only. */

@@ -73,7 +73,8 @@ static uint64_t check_timer(struct group *group, uint64_t at_ms, enum group_work
 
 static void check_members(struct group *group, struct group_totals *totals)
 {
-    uint64_t counts[MEMBER_STATES + 1] = {0}, guarded = 0, draining = 0, all = 0, ejected = 0, half_open = 0;
+    uint64_t counts[MEMBER_STATES + 1] = {0}, guarded = 0, draining = 0, eligible = 0, all = 0, ejected = 0,
+                                    half_open = 0;
     struct key from = member_first(group->name, 0, slice_of(NULL, 0));
     struct member member;
     for (; member_next(group, 0, &from, &member); all++) {
@@ -81,6 +82,8 @@ static void check_members(struct group *group, struct group_totals *totals)
         counts[member.state]++;
         guarded += member.guarded;
         draining += member.state == MEMBER_ALIVE && member.draining;
+        eligible += member.eligible;
+        CHECK(!member.eligible || member.state == MEMBER_ALIVE);
         ejected += member_breaker(&member) == BREAKER_OPEN;
         half_open += member_breaker(&member) == BREAKER_HALF_OPEN;
         totals->leases += member.lease > 0;
@@ -88,7 +91,7 @@ static void check_members(struct group *group, struct group_totals *totals)
     }
     CHECK(memcmp(counts + 1, group->row.counts + 1, sizeof counts - sizeof *counts) == 0);
     CHECK(guarded == group->row.guarded && (!guarded || group->row.guarded_ms));
-    CHECK(draining == group->row.draining);
+    CHECK(draining == group->row.draining && eligible == group->row.eligible);
     CHECK(ejected == group->row.ejected && half_open == group->row.half_open);
     CHECK(count_rows(group->apply, group_key_of(KEY_MEMBER_STATE, group->name)) == all);
     CHECK(count_rows(group->apply, group_key_of(KEY_MEMBER_PAST, group->name)) == all);

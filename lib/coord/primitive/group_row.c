@@ -42,6 +42,7 @@ static const struct field group_fields[] = {
     {.number = 30, .type = FIELD_UINT, ROW(draining)},
     {.number = 31, .type = FIELD_UINT, ROW(broadcasts_end_ms)},
     {.number = 32, .type = FIELD_UINT, ROW(leader_due_ms)},
+    {.number = 33, .type = FIELD_UINT, ROW(eligible)},
 };
 static const struct record group_record = RECORD("group_row", group_row, group_fields);
 
@@ -72,6 +73,7 @@ static const struct field member_fields[] = {
     {.number = 23, .type = FIELD_UINT, MEMBER(due_ms)},
     {.number = 24, .type = FIELD_UINT, MEMBER(ejected_last_ms)},
     {.number = 25, .type = FIELD_UINT, MEMBER(half_open_ms)},
+    {.number = 26, .type = FIELD_BOOL, MEMBER(eligible)},
 };
 static const struct record member_record = RECORD("member_row", member, member_fields);
 
@@ -223,6 +225,9 @@ void member_put(struct group *group, struct member *member)
     group->row.draining += is_draining(member);
     group->row.draining -= member->counted_draining;
     member->counted_draining = is_draining(member);
+    group->row.eligible -= member->eligible;
+    member->eligible = member_is_eligible(member, group->apply->time_ms);
+    group->row.eligible += member->eligible;
     group->changed = true;
     row_put(group->apply, key_slice(&key), &member_record, member);
 }

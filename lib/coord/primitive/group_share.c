@@ -58,6 +58,7 @@ static void gather(struct group *group, struct sharing *sharing)
 {
     struct key from = member_first(group->name, MEMBER_ALIVE, slice_of(NULL, 0));
     struct member member;
+    if (!group->row.eligible) return;
     for (int scanned = 0; scanned < SCANNED_MAX && sharing->count < GROUP_SHARD_MEMBERS_MAX &&
                           member_next(group, MEMBER_ALIVE, &from, &member);
          scanned++) {

@@ -4,7 +4,6 @@
 
 enum counted { COUNT_ALIVE = 1, COUNT_ELIGIBLE };
 static const char *const counted_choices[] = {"alive", "eligible", NULL};
-enum { ELIGIBLE_SCANNED_MAX = 10000 };
 
 struct wait_args {
     struct slice group;
@@ -33,7 +32,7 @@ static const struct field args_fields[] = {
      .name = "state",
      .initial = COUNT_ALIVE,
      .choices = counted_choices,
-     .about = "alive, or alive and fit to be picked (of groups with up to 10,000 members)"},
+     .about = "alive, or alive and fit to be picked"},
     {.number = 4,
      .type = FIELD_DURATION,
      ASKED(wait_ms),
@@ -57,17 +56,6 @@ static const struct field result_fields[] = {
 };
 const struct record group_wait_record = RECORD("group_waited", wait_result, result_fields);
 
-static uint64_t count_eligible(struct group *group)
-{
-    struct key from = member_first(group->name, MEMBER_ALIVE, slice_of(NULL, 0));
-    struct member member;
-    uint64_t count = 0;
-    for (int scanned = 0; scanned < ELIGIBLE_SCANNED_MAX && member_next(group, MEMBER_ALIVE, &from, &member);
-         scanned++)
-        count += member_is_eligible(&member, group->apply->time_ms);
-    return count;
-}
-
 void group_wait(struct apply *apply, const void *arguments)
 {
     const struct wait_args *args = arguments;
@@ -76,7 +64,7 @@ void group_wait(struct apply *apply, const void *arguments)
     struct wait_result *result = arena_alloc(apply->arena, sizeof *result);
     *result =
         (struct wait_result){.group = args->group, .version = group.row.version, .revision = apply->index};
-    result->count = args->state == COUNT_ALIVE ? group.row.counts[MEMBER_ALIVE] : count_eligible(&group);
+    result->count = args->state == COUNT_ALIVE ? group.row.counts[MEMBER_ALIVE] : group.row.eligible;
     bool there = result->count >= args->count;
     apply_answer(apply, there ? OUTCOME_OK : OUTCOME_UNCHANGED, &group_wait_record, result);
 }
