@@ -27,6 +27,7 @@ struct lease_change {
 };
 
 struct beats;
+struct group;
 
 struct apply {
     struct rows *rows;
@@ -44,6 +45,7 @@ struct apply {
     uint64_t keys_deleted;              /* kv: by prefix, in this entry */
     uint64_t tasks_shared;              /* queue: with claims that waited, in this entry */
     uint64_t bytes_shared;              /* and how large they are in the answers */
+    struct group *group;                /* in hand while leases end together; else NULL */
     bool in_txn;                        /* within a transaction: nothing may wait */
     struct {
         struct slice lock; /* empty: none given */

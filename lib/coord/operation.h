@@ -102,6 +102,9 @@ struct primitive {
     /* A lease has ended to which this primitive attached `what` (lease_attach). The attachment is gone
      * already. */
     void (*lease_ended)(struct apply *apply, uint64_t lease, struct slice what, enum end_reason reason);
+    /* So much for leases that ended together: what it kept in hand from one to the next goes into the rows.
+     * May be NULL. */
+    void (*leases_ended)(struct apply *apply);
     /* The wait registered as (index, what) is over without a grant: END_TIMEOUT or END_CLIENT_GONE. The
      * registration is gone already. */
     void (*wait_ended)(struct apply *apply, uint64_t index, struct slice what, enum end_reason reason);

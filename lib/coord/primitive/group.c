@@ -324,6 +324,7 @@ const struct primitive group_primitive = {
     .operations = operations,
     .operation_count = sizeof operations / sizeof *operations,
     .lease_ended = group_lease_ended,
+    .leases_ended = group_leases_ended,
     .path = group_what_path,
     .events = group_events,
     .event_count = GROUP_EVENTS,

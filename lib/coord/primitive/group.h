@@ -3,6 +3,7 @@
  *     group.c            the table of operations and the primitive
  *     group_row.c        the rows: a group or a member in hand is loaded, changed, saved
  *     group_state.c      transitions of members: counts, history, events, what follows for the group
+ *     group_past.c       what is kept of them for their history
  *     group_join.c       join, update, leave, drain
  *     group_beat.c       heartbeats
  *     group_detect.c     what the leader's beats propose; expiry and the guard
@@ -209,8 +210,6 @@ void group_check_kept(struct rows *rows, struct arena *arena, uint64_t count);
 bool member_get(struct group *group, struct slice id, struct member *member);
 void member_put(struct group *group, struct member *member);    /* row only */
 void member_delete(struct group *group, struct member *member); /* all rows of its own; it has no lease */
-void member_past_get(struct group *group, struct slice id, struct member_past *past);
-void member_past_put(struct group *group, struct slice id, const struct member_past *past);
 struct key group_key_of(enum key_kind kind, struct slice group); /* kind group 0 */
 /* Members in the order of their ids, or of when they entered a state (state != 0). `from` is where to go on.
  */
@@ -228,6 +227,12 @@ uint64_t member_shown(const struct member *member, uint64_t now_ms); /* 1-based 
  * probation, health not fail. */
 bool member_is_fit(const struct member *member, uint64_t now_ms);
 bool member_is_eligible(const struct member *member, uint64_t now_ms);
+
+/* group_past.c */
+void member_past_get(struct group *group, struct slice id, struct member_past *past);
+/* The transition that is about to come, into its history. */
+void member_remember(struct group *group, const struct member *member, uint64_t to,
+                     enum member_reason reason);
 
 /* group_census.c: of a group in hand, from group_load to group_save. */
 struct census group_census(struct apply *apply);
@@ -305,6 +310,7 @@ extern const struct record group_observe_record;
 void group_observe(struct apply *apply, const void *args);
 bool group_member_of_lease(struct apply *apply, uint64_t lease, struct slice *name, struct slice *id);
 void group_lease_ended(struct apply *apply, uint64_t lease, struct slice what, enum end_reason reason);
+void group_leases_ended(struct apply *apply);
 struct slice group_what_path(struct apply *apply, struct slice what);
 void group_guard_look(struct group *group); /* after any transition: is it over? */
 void group_guard_due(struct apply *apply, struct slice name);

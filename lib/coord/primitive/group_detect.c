@@ -150,24 +150,38 @@ uint64_t group_force_guarded(struct group *group)
 
 /* --- ends of leases --- */
 
+/* Many of one group end together: it is loaded and saved once for all of them. */
+static struct group *in_hand(struct apply *apply, struct slice name)
+{
+    if (apply->group && slice_equal(apply->group->name, name)) return apply->group;
+    group_leases_ended(apply);
+    apply->group = arena_alloc(apply->arena, sizeof *apply->group);
+    group_load(apply->group, apply, name);
+    return apply->group;
+}
+
+void group_leases_ended(struct apply *apply)
+{
+    if (apply->group) group_save(apply->group);
+    apply->group = NULL;
+}
+
 void group_lease_ended(struct apply *apply, uint64_t lease, struct slice what, enum end_reason reason)
 {
     struct slice name, id;
-    struct group group;
     struct member member;
     char kind;
     CHECK(object_parse_what(what, &name, &kind, &id) && kind == 'm');
-    group_load(&group, apply, name);
-    CHECK(member_get(&group, id, &member) && member.lease == lease);
+    struct group *group = in_hand(apply, name);
+    CHECK(member_get(group, id, &member) && member.lease == lease);
     member.lease = 0;
     if (reason != END_EXPIRED) {
-        member_enter(&group, &member, MEMBER_LEFT, MEMBER_REMOVED);
-    } else if (is_guarded(&group, &member) && !MUTANT(109)) {
-        member_enter(&group, &member, MEMBER_SUSPECT, MEMBER_EXPIRED);
+        member_enter(group, &member, MEMBER_LEFT, MEMBER_REMOVED);
+    } else if (is_guarded(group, &member) && !MUTANT(109)) {
+        member_enter(group, &member, MEMBER_SUSPECT, MEMBER_EXPIRED);
     } else {
-        member_enter(&group, &member, MEMBER_FAILED, MEMBER_EXPIRED);
+        member_enter(group, &member, MEMBER_FAILED, MEMBER_EXPIRED);
     }
-    group_save(&group);
 }
 
 struct slice group_what_path(struct apply *apply, struct slice what)

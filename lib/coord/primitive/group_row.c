@@ -77,38 +77,6 @@ static const struct field member_fields[] = {
 };
 static const struct record member_record = RECORD("member_row", member, member_fields);
 
-#define MOVE(field) .offset = offsetof(struct transition, field), .name = #field
-static const struct field transition_fields[] = {
-    {.number = 1, .type = FIELD_UINT, MOVE(at_ms)},
-    {.number = 2, .type = FIELD_UINT, MOVE(from)},
-    {.number = 3, .type = FIELD_UINT, MOVE(to)},
-    {.number = 4, .type = FIELD_CHOICE, MOVE(reason), .choices = member_reason_choices},
-};
-static const struct record transition_record = RECORD("transition_row", transition, transition_fields);
-
-#define DAY(field) .offset = offsetof(struct member_day, field), .name = #field
-static const struct field day_fields[] = {
-    {.number = 1, .type = FIELD_UINT, DAY(day)},
-    {.number = 2, .type = FIELD_UINT, DAY(up_ms)},
-    {.number = 3, .type = FIELD_UINT, DAY(down_ms)},
-    {.number = 4, .type = FIELD_UINT, DAY(failures)},
-};
-static const struct record day_record = RECORD("member_day_row", member_day, day_fields);
-
-#define PAST(field) .offset = offsetof(struct member_past, field), .name = #field
-static const struct field past_fields[] = {
-    {.number = 1, .type = FIELD_UINT, PAST(first_ms)},
-    {.number = 2, .type = FIELD_UINT, PAST(up_ms)},
-    {.number = 3, .type = FIELD_UINT, PAST(down_ms)},
-    {.number = 4, .type = FIELD_UINT, PAST(guarded_ms)},
-    {.number = 5, .type = FIELD_UINT, PAST(failures)},
-    {.number = 6, .type = FIELD_UINT, PAST(recoveries)},
-    {.number = 7, .type = FIELD_UINT, PAST(longest_down_ms)},
-    {.number = 8, .type = FIELD_LIST, PAST(transitions), .record = &transition_record},
-    {.number = 9, .type = FIELD_LIST, PAST(days), .record = &day_record},
-};
-static const struct record past_record = RECORD("member_past_row", member_past, past_fields);
-
 /* --- groups --- */
 
 struct key group_key_of(enum key_kind kind, struct slice group)
@@ -241,18 +209,6 @@ void member_delete(struct group *group, struct member *member)
     for (size_t i = 0; i < 3; i++) CHECK(rows_delete(group->apply->rows, key_slice(&rows[i])));
     group->row.counts[member->state]--;
     group->changed = true;
-}
-
-void member_past_get(struct group *group, struct slice id, struct member_past *past)
-{
-    struct key key = member_key(KEY_MEMBER_PAST, group->name, id);
-    if (!row_get(group->apply, key_slice(&key), &past_record, past)) *past = (struct member_past){0};
-}
-
-void member_past_put(struct group *group, struct slice id, const struct member_past *past)
-{
-    struct key key = member_key(KEY_MEMBER_PAST, group->name, id);
-    row_put(group->apply, key_slice(&key), &past_record, past);
 }
 
 struct key member_first(struct slice group, uint64_t state, struct slice cursor)

@@ -3,74 +3,11 @@
 #include "base/mutant.h"
 #include "coord/primitive/group.h"
 
-enum { DAY_MS = 24 * 3600 * 1000, FLAP_WINDOW_MS = 3600 * 1000, PROBATION_MAX_MS = 30 * 60 * 1000 };
+enum { FLAP_WINDOW_MS = 3600 * 1000, PROBATION_MAX_MS = 30 * 60 * 1000 };
 
 static bool is_up(uint64_t state)
 {
     return state == MEMBER_ALIVE || state == MEMBER_SUSPECT;
-}
-
-/* --- history --- */
-
-static void add_to_day(struct group *group, struct member_past *past, uint64_t day, uint64_t span_ms, bool up)
-{
-    struct member_day *days = past->days.items;
-    if (!past->days.count || days[0].day < day) {
-        size_t kept = past->days.count < GROUP_DAYS_KEPT ? past->days.count : GROUP_DAYS_KEPT - 1;
-        struct member_day *longer = arena_alloc(group->apply->arena, (kept + 1) * sizeof *longer);
-        if (kept) memcpy(longer + 1, days, kept * sizeof *longer);
-        longer[0] = (struct member_day){.day = day};
-        past->days = (struct list){days = longer, kept + 1};
-    }
-    if (up)
-        days[0].up_ms += span_ms;
-    else
-        days[0].down_ms += span_ms;
-}
-
-/* A stretch of being up or down is over; it is told to the days in which it lay, of which the last are kept.
- */
-static void close_stretch(struct group *group, const struct member *member, struct member_past *past)
-{
-    uint64_t now_ms = group->apply->time_ms, from_ms = member->since_ms;
-    bool up = is_up(member->state);
-    if (!up && member->state != MEMBER_FAILED) return;
-    uint64_t span_ms = now_ms - from_ms;
-    if (up)
-        past->up_ms += span_ms;
-    else
-        past->down_ms += span_ms;
-    if (!up && span_ms > past->longest_down_ms) past->longest_down_ms = span_ms;
-    if (member->guarded) past->guarded_ms += span_ms;
-    if (from_ms + (uint64_t)GROUP_DAYS_KEPT * DAY_MS < now_ms)
-        from_ms = now_ms - (uint64_t)GROUP_DAYS_KEPT * DAY_MS;
-    while (from_ms < now_ms) {
-        uint64_t day = from_ms / DAY_MS, end_ms = (day + 1) * DAY_MS < now_ms ? (day + 1) * DAY_MS : now_ms;
-        add_to_day(group, past, day, end_ms - from_ms, up);
-        from_ms = end_ms;
-    }
-}
-
-static void remember(struct group *group, const struct member *member, uint64_t to, enum member_reason reason)
-{
-    struct member_past past;
-    struct apply *apply = group->apply;
-    member_past_get(group, member->id, &past);
-    if (!past.first_ms) past.first_ms = apply->time_ms;
-    if (member->state) close_stretch(group, member, &past);
-    if (to == MEMBER_FAILED) {
-        past.failures++;
-        add_to_day(group, &past, apply->time_ms / DAY_MS, 0, false);
-        ((struct member_day *)past.days.items)[0].failures++;
-    }
-    past.recoveries += member->state == MEMBER_FAILED && to == MEMBER_ALIVE;
-    struct transition *moves = arena_alloc(apply->arena, GROUP_TRANSITIONS_KEPT * sizeof *moves);
-    size_t kept =
-        past.transitions.count < GROUP_TRANSITIONS_KEPT ? past.transitions.count : GROUP_TRANSITIONS_KEPT - 1;
-    if (kept) memcpy(moves + 1, past.transitions.items, kept * sizeof *moves);
-    moves[0] = (struct transition){apply->time_ms, member->state, to, reason};
-    past.transitions = (struct list){moves, kept + 1};
-    member_past_put(group, member->id, &past);
 }
 
 /* --- timers --- */
@@ -174,7 +111,7 @@ void member_begin(struct group *group, struct member *member, enum member_reason
 {
     struct apply *apply = group->apply;
     bool failed = member->state == MEMBER_FAILED;
-    remember(group, member, MEMBER_ALIVE, reason);
+    member_remember(group, member, MEMBER_ALIVE, reason);
     if (is_up(member->state) && !MUTANT(104))
         group_shards_let_go(group, member); /* taken over: what the other one had, it has no more */
     if (member->state) depart(group, member);
@@ -210,7 +147,7 @@ static enum group_event event_of(enum member_state state)
 void member_enter(struct group *group, struct member *member, enum member_state state,
                   enum member_reason reason)
 {
-    remember(group, member, state, reason);
+    member_remember(group, member, state, reason);
     depart(group, member);
     if (state == MEMBER_SUSPECT && reason == MEMBER_EXPIRED) {
         member->guarded = true;

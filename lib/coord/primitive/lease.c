@@ -163,6 +163,8 @@ void lease_end_all(struct apply *apply, const uint64_t *leases, size_t count, en
         tell(apply, LEASE_ENDED, &row, reason);
     }
     for (size_t i = 0; i < count; i++) tell_attachments(apply, leases[i], reason);
+    for (size_t p = 0; primitives[p]; p++)
+        if (primitives[p]->leases_ended) primitives[p]->leases_ended(apply);
 }
 
 void lease_end(struct apply *apply, uint64_t lease, enum end_reason reason)
