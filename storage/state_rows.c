@@ -35,13 +35,25 @@ bool rows_get(struct rows *rows, struct slice key, struct slice *value)
     return true;
 }
 
+/* With the cursor, so that what is written next to it is found at once. */
+static bool find(struct rows *rows, struct slice key, struct slice *old)
+{
+    rows_transaction(rows);
+    MDB_val k = state_val(key), v;
+    int error = mdb_cursor_get(rows->cursor, &k, &v, MDB_SET);
+    if (error == MDB_NOTFOUND) return false;
+    state_must(error, "get");
+    *old = rows_checked(key, &v);
+    return true;
+}
+
 /* What it writes is copied first: key and value may lie in the very page that LMDB moves things about in. */
 void rows_put(struct rows *rows, struct slice key, struct slice value)
 {
     struct slice old;
     uint8_t own_key[KEY_MAX];
     CHECK(key.size >= 1 && key.size <= KEY_MAX);
-    bool present = rows_get(rows, key, &old);
+    bool present = find(rows, key, &old);
     if (present && slice_equal(old, value)) return;
     undo_note(&rows->undo, key, present ? &old : NULL);
     if (present) rows->digest -= row_hash(key, old);
@@ -53,18 +65,17 @@ void rows_put(struct rows *rows, struct slice key, struct slice value)
     buffer_add(&rows->scratch, &crc, CRC_SIZE);
     memcpy(own_key, key.data, key.size);
     MDB_val k = {key.size, own_key}, v = state_val(buffer_slice(&rows->scratch));
-    state_must(mdb_put(rows_transaction(rows), rows->dbi, &k, &v, 0), "put");
+    state_must(mdb_cursor_put(rows->cursor, &k, &v, 0), "put");
 }
 
 bool rows_delete(struct rows *rows, struct slice key)
 {
     struct slice old;
-    if (!rows_get(rows, key, &old)) return false;
+    if (!find(rows, key, &old)) return false;
     undo_note(&rows->undo, key, &old);
     rows->digest -= row_hash(key, old);
     rows->dirty++;
-    MDB_val k = state_val(key);
-    state_must(mdb_del(rows_transaction(rows), rows->dbi, &k, NULL), "delete");
+    state_must(mdb_cursor_del(rows->cursor, 0), "delete");
     return true;
 }
 
