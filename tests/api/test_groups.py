@@ -191,16 +191,17 @@ def test_heartbeats_of_many(client, g):
     assert see(client, g, "n2")["load"] == 4
 
 
-def test_heartbeats_are_not_logged(node, client, g):
-    token = join(client, g, "n1")
+def test_heartbeats_are_not_logged(own_node, g):
+    with own_node().client() as client:
+        token = join(client, g, "n1")
 
-    def committed():
-        return client.request("GET", "/v1/cluster")[2]["commit_index"]
+        def committed():
+            return client.request("GET", "/v1/cluster")[2]["commit_index"]
 
-    before = committed()
-    for _ in range(50):
-        assert beat(client, g, "n1", token)[0] == 200
-    assert committed() - before < 5  # what the node itself has to say now and then
+        before = committed()
+        for _ in range(50):
+            assert beat(client, g, "n1", token)[0] == 200
+        assert committed() - before < 5  # what the node itself has to say now and then
 
 
 def test_health_counts_once_it_was_said_twice(client, g):

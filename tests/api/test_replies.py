@@ -102,8 +102,9 @@ def test_plain_text_is_one_bare_line(client, name):
     assert client.request("GET", f"/v1/locks/{name}", headers={"Accept": "application/json, text/plain, */*"})[2]["name"] == name
 
 
-def test_get_changes_nothing(client, name):
-    before = client.request("GET", "/v1/locks")[1]["Coord-Revision"]
-    for path in (f"/v1/locks/{name}", "/v1/leases", f"/v1/locks/{name}/acquire", f"/v1/locks/{name}/check?token=1"):
-        client.request("GET", path)
-    assert client.request("GET", "/v1/locks")[1]["Coord-Revision"] == before
+def test_get_changes_nothing(own_node, name):
+    with own_node().client() as client:
+        before = client.request("GET", "/v1/locks")[1]["Coord-Revision"]
+        for path in (f"/v1/locks/{name}", "/v1/leases", f"/v1/locks/{name}/acquire", f"/v1/locks/{name}/check?token=1"):
+            client.request("GET", path)
+        assert client.request("GET", "/v1/locks")[1]["Coord-Revision"] == before
