@@ -158,11 +158,12 @@ void catchup_taken(struct node *node, uint64_t from, const struct wire_chunk_tak
     if (taken->status == WIRE_TAKING && taken->next > transfer->next) {
         transfer->next = taken->next;
         if (transfer->sent < transfer->next) transfer->sent = transfer->next;
-        transfer->moved_ms = node->now_ms;
+        transfer->moved_ms = transfer->taken_ms = node->now_ms;
     } else if (taken->status == WIRE_TAKING && taken->next < transfer->next &&
-               (taken->next == 0 || node->now_ms >= transfer->moved_ms + RETRY_MS)) {
+               (taken->next == 0 ||
+                node->now_ms >= (MUTANT(77) ? transfer->moved_ms : transfer->taken_ms) + RETRY_MS)) {
         transfer->next = transfer->sent = taken->next; /* it began anew: after a restart, for example */
-        transfer->moved_ms = node->now_ms;
+        transfer->moved_ms = transfer->taken_ms = node->now_ms;
     } else if (taken->status == WIRE_BAD) {
         transfer->next = transfer->sent = 0;
         transfer->moved_ms = node->now_ms;

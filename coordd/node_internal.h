@@ -225,7 +225,8 @@ void cluster_calls_end(struct node *node, enum outcome outcome);
 
 struct transfer {
     uint64_t node, next, sent; /* chunks: wanted next, sent so far */
-    uint64_t moved_ms;
+    uint64_t moved_ms;         /* when the next ones were sent, or taken */
+    uint64_t taken_ms;         /* when one was taken that was not before */
 };
 struct catchup {
     struct snapshot *snapshot; /* the one being written or sent */

@@ -70,6 +70,7 @@
  * 74 a refusal is believed in a later term than the one it was given in
  * 75 who does not vote knows for ever the leader it last heard
  * 76 asked twice for a session, a leader opens two
+ * 77 the newest that a member said of a snapshot's chunks is not believed while they go again and again
  *
  * 80 the end of a claim is taken from any token
  * 81 a lease ends and its tasks stay claimed
