@@ -162,13 +162,36 @@ static void groups_without_a_guard_neither_count_nor_are_kept(void **state)
 static void who_suspects_early_counts_when_its_time_is_over(void **state)
 {
     struct coord_world *world = *state;
-    join_all(world, 0, 10, ",'suspect':'1s'");
-    join_all(world, 10, 20, ",'detector':'phi'");
-    suspect(world, 0, 20);
-    silence(world, 0, 10);
-    assert_int_equal(count(world, 10, MEMBER_FAILED), 10);
-    silence(world, 10, 11);
-    assert_int_equal(member_of(world, 10).state, MEMBER_SUSPECT);
+    join_all(world, 0, 11, ",'suspect':'1s'");
+    join_all(world, 11, 22, ",'detector':'phi'");
+    suspect(world, 0, 22);
+    silence(world, 5, 16);
+    assert_int_equal(count(world, 22, MEMBER_FAILED), 11);
+    silence(world, 16, 17);
+    assert_int_equal(member_of(world, 16).state, MEMBER_SUSPECT);
+}
+
+/* The group's row is saved once for all of them; each is judged by what became of those before it. */
+static void many_of_one_group_in_one_entry(void **state)
+{
+    struct coord_world *world = *state;
+    uint64_t leases[30];
+    char id[8];
+    struct member member;
+    GROUP_DO(world, "group.put", "{'group':'g00','guard':100,'guard_min':1000}");
+    for (unsigned i = 0; i < 30; i++) {
+        snprintf(id, sizeof id, "m%02u", i);
+        GROUP_DO(world, "group.join", "{'group':'g00','id':'%s'}", id);
+        assert_true(group_world_member(world, "g00", id, &member));
+        leases[i] = member.lease;
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        snprintf(id, sizeof id, "m%02u", i);
+        group_world_observe(world, 1, "g00", id, OBSERVED_SILENT, 0);
+    }
+    group_world_expire(world, leases + 5, 25); /* five are suspect: the eleventh of these is one too many */
+    assert_true(says(world, 0, "\"failed\":10,") && says(world, 0, "\"guarded\":15"));
+    assert_true(says(world, 0, "\"guarded_for\":\"all\""));
 }
 
 static void who_leaves_or_is_failed_by_hand_was_not_silent(void **state)
@@ -385,6 +408,7 @@ int main(void)
         COORD_TEST(the_window_is_as_long_as_the_ttls),
         COORD_TEST(groups_without_a_guard_neither_count_nor_are_kept),
         COORD_TEST(who_suspects_early_counts_when_its_time_is_over),
+        COORD_TEST(many_of_one_group_in_one_entry),
         COORD_TEST(who_leaves_or_is_failed_by_hand_was_not_silent),
         COORD_TEST(locks_are_not_held_back),
         COORD_TEST(it_ends_when_they_are_back),
