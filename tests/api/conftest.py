@@ -75,7 +75,7 @@ class Raw:
 
     opened = []
 
-    def __init__(self, port, timeout_s=30.0, receive_buffer=None):
+    def __init__(self, port, timeout_s=60.0, receive_buffer=None):
         self.socket = socket.socket()
         Raw.opened.append(self)
         if receive_buffer:

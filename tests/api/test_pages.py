@@ -52,25 +52,26 @@ def metrics(client):
     return samples
 
 
-def test_metrics_count_requests_by_operation_and_code(client, name):
-    before = metrics(client)
-    for _ in range(3):
-        client.request("POST", f"/v1/locks/{name}/acquire")
-    client.request("GET", "/v1/nowhere")
-    after = metrics(client)
+def test_metrics_count_requests_by_operation_and_code(own_node, name):
+    with own_node().client() as client:
+        before = metrics(client)
+        for _ in range(3):
+            client.request("POST", f"/v1/locks/{name}/acquire")
+        client.request("GET", "/v1/nowhere")
+        after = metrics(client)
 
-    def grown(key):
-        return after.get(key, 0) - before.get(key, 0)
+        def grown(key):
+            return after.get(key, 0) - before.get(key, 0)
 
-    assert grown('coordd_requests_total{operation="lock.acquire",code="created"}') == 1
-    assert grown('coordd_requests_total{operation="lock.acquire",code="lock_held"}') == 2
-    assert grown('coordd_requests_total{operation="none",code="route_not_found"}') == 1
-    assert grown('coordd_requests_total{operation="page",code="ok"}') == 1
-    assert grown('coordd_request_duration_seconds_count{operation="lock.acquire"}') == 3
-    assert grown('coordd_request_duration_seconds_bucket{operation="lock.acquire",le="+Inf"}') == 3
-    until(lambda: metrics(client)["coordd_raft_applied_index"] >= before["coordd_raft_applied_index"] + 3,
-          "the node has shown the entries of the three calls")
-    assert grown("coordd_http_response_body_bytes_total") > 300
+        assert grown('coordd_requests_total{operation="lock.acquire",code="created"}') == 1
+        assert grown('coordd_requests_total{operation="lock.acquire",code="lock_held"}') == 2
+        assert grown('coordd_requests_total{operation="none",code="route_not_found"}') == 1
+        assert grown('coordd_requests_total{operation="page",code="ok"}') == 1
+        assert grown('coordd_request_duration_seconds_count{operation="lock.acquire"}') == 3
+        assert grown('coordd_request_duration_seconds_bucket{operation="lock.acquire",le="+Inf"}') == 3
+        until(lambda: metrics(client)["coordd_raft_applied_index"] >= before["coordd_raft_applied_index"] + 3,
+              "the node has shown the entries of the three calls")
+        assert grown("coordd_http_response_body_bytes_total") > 300
 
 
 def test_metrics_tell_of_node_and_process(client, node, name):

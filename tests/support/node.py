@@ -54,7 +54,7 @@ def read_response(response):
 class Client:
     """One kept-open connection."""
 
-    def __init__(self, port, host="127.0.0.1", timeout_s=30.0):
+    def __init__(self, port, host="127.0.0.1", timeout_s=60.0):
         self.connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
 
     def send(self, method, path, body=None, headers=None):
@@ -159,10 +159,10 @@ class Node:
             self.process.kill()
             self.process.wait()
 
-    def client(self, timeout_s=30.0):
+    def client(self, timeout_s=60.0):
         return Client(self.port, timeout_s=timeout_s)
 
-    def request(self, method, path, body=None, headers=None, timeout_s=30.0):
+    def request(self, method, path, body=None, headers=None, timeout_s=60.0):
         with self.client(timeout_s) as client:
             return client.request(method, path, body, headers)
 
