@@ -23,6 +23,7 @@ struct share {
 
 struct piece {
     struct shard shard;
+    struct share *share; /* of its holder; NULL: that one is not eligible */
     bool moves;
 };
 
@@ -87,8 +88,8 @@ static void load(struct group *group, struct sharing *sharing)
     for (uint64_t number = 0; number < group->row.shards; number++) {
         struct piece *piece = &sharing->pieces[number];
         CHECK(shard_get(group, number, &piece->shard));
-        struct share *share = share_of(sharing, holder_of(&piece->shard));
-        if (share) share->had++;
+        piece->share = share_of(sharing, holder_of(&piece->shard));
+        if (piece->share) piece->share->had++;
     }
 }
 
@@ -131,9 +132,10 @@ static bool is_to_go(struct group *group, struct slice owner)
 }
 
 /* What stays where it is fills the quotas first; false: this one is to move. */
-static bool stays(struct group *group, struct sharing *sharing, const struct shard *shard)
+static bool stays(struct group *group, const struct piece *piece)
 {
-    struct share *share = share_of(sharing, holder_of(shard));
+    const struct shard *shard = &piece->shard;
+    struct share *share = piece->share;
     if (shard->state == SHARD_FREE) return false;
     if (!share) return shard->state == SHARD_OWNED && !is_to_go(group, shard->owner);
     if (share->has == share->quota) return false;
@@ -218,7 +220,7 @@ void group_shards_due(struct apply *apply, struct slice name)
     load(&group, sharing);
     set_quotas(&group, sharing);
     for (uint64_t number = 0; number < group.row.shards; number++)
-        sharing->pieces[number].moves = !stays(&group, sharing, &sharing->pieces[number].shard);
+        sharing->pieces[number].moves = !stays(&group, &sharing->pieces[number]);
     move_all(&group, sharing);
     group_save(&group);
 }
