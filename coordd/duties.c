@@ -7,11 +7,13 @@
 #include "coordd/clock.h"
 
 enum {
-    EXPIRE_BATCH = 64, /* others write between: larger ones are no faster, and they wait longer */
-    EXPIRE_HOLDS = 20000 /* what hangs on the leases of one entry, about */,
+    EXPIRE_BATCH = 384, /* leases on which nothing hangs; that many in one entry take about a millisecond */
+    HOLD_WORK = 5,      /* what hangs on a lease costs that many times as much: 64 members or locks */
+    HOLDS_MAX = 20000,
+    OBSERVE_BATCH = 128,
+    PACE_MS = 3, /* from one entry of many to the next */
     PULSE_BURST_MAX = 64,
     CANCEL_BATCH = 1024,
-    OBSERVE_BATCH = 1024,
     LOAD_BATCH = 2048 /* members in one turn of a new leader */
 };
 
@@ -45,40 +47,61 @@ static void keep_session(struct node *node)
 static void count_hold(struct apply *apply, uint8_t primitive, struct slice what, void *context)
 {
     (void)apply, (void)primitive, (void)what;
-    ++*(size_t *)context;
+    *(size_t *)context += HOLD_WORK;
 }
 
-/* How many of the leases go into one entry: until enough hangs on them. */
+/* How many of the leases go into one entry: until it is enough work. */
 static size_t ending_together(struct node *node, const struct lease_expire_item *items, size_t count)
 {
     struct apply apply;
-    size_t holds = 0, ending = 0;
+    size_t work = 0, ending = 0;
     apply_begin(&apply, node->rows, &node->arena, node->applied, 0, 0);
-    for (; ending < count && holds < EXPIRE_HOLDS; ending++)
-        lease_each_attachment(&apply, items[ending].lease, EXPIRE_HOLDS, count_hold, &holds);
+    for (; ending < count && work < EXPIRE_BATCH; work++)
+        lease_each_attachment(&apply, items[ending++].lease, HOLDS_MAX, count_hold, &work);
     arena_reset(&node->arena);
     return ending;
 }
 
+/* What was confirmed holds for all that were due by then, however many entries it takes to end them. */
 static void propose_expiry(struct node *node)
 {
+    struct expiry *expiry = &node->expiry;
     struct lease_expire_item *items = arena_alloc(&node->turn, EXPIRE_BATCH * sizeof *items);
-    size_t due = lease_clock_due(node->leases, node->expiry.by_ms, items, EXPIRE_BATCH);
+    size_t due = lease_clock_due(node->leases, expiry->by_ms, items, EXPIRE_BATCH);
     size_t count = ending_together(node, items, due);
-    lease_clock_not_proposed(node->leases, items + count, due - count);
-    node->expiry.stage = EXPIRY_IDLE;
-    if (!count) return;
     struct lease_expire_args args = {node->office_term, {items, count}};
-    if (node_propose(node, operation_lease_expire, &args, 0, 0))
-        node->view.expired_leases += count;
-    else
-        lease_clock_not_proposed(node->leases, items, count);
+    uint64_t index = count ? node_propose(node, operation_lease_expire, &args, 0, 0) : 0;
+    if (!index) count = 0;
+    lease_clock_not_proposed(node->leases, items + count, due - count);
+    node->view.expired_leases += count;
+    if (index) {
+        expiry->index = index;
+        expiry->after_ms = node->now_ms + PACE_MS;
+    }
+    if (!index || lease_clock_next_ms(node->leases) > expiry->by_ms) expiry->stage = EXPIRY_IDLE;
+}
+
+/* When its next step is: at once (0), at that time, or when something else has come. */
+static uint64_t expiry_next_ms(struct node *node)
+{
+    const struct expiry *expiry = &node->expiry;
+    switch (expiry->stage) {
+    case EXPIRY_IDLE:
+        return lease_clock_next_ms(node->leases);
+    case EXPIRY_DRAINING:
+        return expiry->awaited ? UINT64_MAX : 0;
+    case EXPIRY_CONFIRMING:
+        return UINT64_MAX;
+    case EXPIRY_READY:
+        break;
+    }
+    return expiry->index > node->applied ? UINT64_MAX : expiry->after_ms;
 }
 
 static void step_expiry(struct node *node)
 {
     struct expiry *expiry = &node->expiry;
-    if (expiry->stage == EXPIRY_READY) propose_expiry(node);
+    if (expiry->stage == EXPIRY_READY && expiry_next_ms(node) <= node->now_ms) propose_expiry(node);
     if (expiry->stage == EXPIRY_IDLE && lease_clock_next_ms(node->leases) <= node->now_ms) {
         expiry->stage = EXPIRY_DRAINING;
         expiry->by_ms = node->now_ms;
@@ -112,6 +135,7 @@ static void propose_observations(struct node *node)
     uint64_t index = node_propose(node, operation_group_observe, &args, 0, 0);
     if (index) {
         observing->index = index;
+        observing->after_ms = node->now_ms + PACE_MS;
     } else {
         beats_not_proposed(node->beats, items, count);
         observing->after_ms = node->now_ms + node->settings.heartbeat_ms;
@@ -236,9 +260,7 @@ static bool works_at_once(const struct node *node)
 {
     if (node->hurry || !proposals_idle(node)) return true;
     if (!node->session && !node->session_asked_ms && node_open_term(node)) return true;
-    return node->office_term && (node->expiry.stage == EXPIRY_READY ||
-                                 (node->expiry.stage == EXPIRY_DRAINING && node->expiry.awaited == 0) ||
-                                 (!node->pulses_out && coord_wants_pulse(node->rows)));
+    return node->office_term && !node->pulses_out && coord_wants_pulse(node->rows);
 }
 
 uint64_t duties_next_ms(struct node *node)
@@ -262,7 +284,7 @@ uint64_t duties_next_ms(struct node *node)
     earliest(&until_ms, now_ms + node->settings.heartbeat_ms / 2);
     uint64_t due_ms = due_in_ms(node);
     if (due_ms < 1000) earliest(&until_ms, now_ms + (due_ms ? due_ms : 1));
-    if (node->expiry.stage == EXPIRY_IDLE) earliest(&until_ms, lease_clock_next_ms(node->leases));
+    earliest(&until_ms, expiry_next_ms(node));
     earliest(&until_ms, observing_next_ms(node));
     return until_ms;
 }

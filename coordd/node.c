@@ -27,6 +27,7 @@ static struct mail gather(struct node *node)
     if (node->now_ms - last_ms > node->settings.heartbeat_ms) {
         lease_clock_gap(node->leases, node->now_ms - last_ms);
         beats_gap(node->beats, node->now_ms - last_ms, node->now_ms);
+        if (node->expiry.stage == EXPIRY_READY) node->expiry.stage = EXPIRY_IDLE;
     }
     if (node->office_term) beats_clock(node->beats, node->now_ms, node_time_ms(node));
     pending_clock(node->pending, node->leases, node->now_ms);
@@ -243,7 +244,7 @@ static void keep(struct node *node)
     if (!dirty) return;
     uint64_t since_ms = node->now_ms - node->committed_ms;
     if (since_ms >= (node->commit_blocked ? 1000 : COMMIT_MS) ||
-        (dirty >= COMMIT_OPERATIONS && !node->commit_blocked))
+        (state_pages(node->contents.state) >= COMMIT_PAGES && !node->commit_blocked))
         commit_state(node);
 }
 

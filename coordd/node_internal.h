@@ -26,7 +26,7 @@
 enum {
     SESSION_TTL_MS = 10000,
     PROPOSED_BYTES_MAX = 2 * 1024 * 1024,
-    COMMIT_OPERATIONS = 8192,
+    COMMIT_PAGES = 8192,
     COMMIT_MS = 200,
     DIGESTS_KEPT = 8,
     HELD_MAX = 65536 /* requests that wait for a leader */
@@ -42,6 +42,8 @@ struct expiry {
     uint64_t number; /* of the barrier */
     size_t awaited;  /* barrier notices still to come */
     uint64_t round;
+    uint64_t index;    /* of the newest entry: the next comes when it is applied here */
+    uint64_t after_ms; /* and not before: others write between */
 };
 
 /* Transitions of members are proposed as expiries are, after a round that began when they fell due: who is
@@ -49,7 +51,7 @@ struct expiry {
 struct observing {
     uint64_t round, by_ms; /* round 0: none is awaited */
     uint64_t index;        /* of the newest proposal */
-    uint64_t after_ms;     /* not before: one failed */
+    uint64_t after_ms;     /* not before: others write between, or one failed */
 };
 
 /* --- commands on their way into the log (proposals.c) --- */

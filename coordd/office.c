@@ -44,6 +44,7 @@ static void leave(struct node *node)
     LOG(INFO, "left office", {"term", log_number(node->office_term)});
     node->office_term = 0;
     node->expiry.stage = EXPIRY_IDLE;
+    node->expiry.index = node->expiry.after_ms = 0;
     lease_clock_lose_office(node->leases);
     beats_lose_office(node->beats);
     asks_begin_anew(node);

@@ -316,6 +316,11 @@ size_t state_dirty(const struct state *state)
     return state->rows.dirty;
 }
 
+size_t state_pages(const struct state *state)
+{
+    return state->rows.pages;
+}
+
 /* LMDB reports a write cut short by a full disk as EIO, so the disk itself is asked: a full one does not give
  * what the transaction needed. */
 static bool disk_is_full(const struct state *state)
@@ -325,7 +330,7 @@ static bool disk_is_full(const struct state *state)
     snprintf(path, sizeof path, "%s/probe", state->dir);
     disk_remove(path);
     int file = disk_open(path, true);
-    int error = file < 0 ? file : disk_allocate(file, LEAST_BYTES + (uint64_t)state->rows.dirty * BYTES_EACH);
+    int error = file < 0 ? file : disk_allocate(file, LEAST_BYTES + (uint64_t)state->rows.pages * BYTES_EACH);
     if (file >= 0) disk_close(file);
     disk_remove(path);
     return error == -ENOSPC;
@@ -343,7 +348,8 @@ int state_commit(struct state *state)
     state_must(put_mark(state), "mark");
     int error = finish(rows, true);
     if (error && ((error != ENOSPC && error != EIO) || !disk_is_full(state))) state_must(error, "commit");
-    rows->dirty = 0;
+    rows->dirty = rows->pages = 0;
+    memset(rows->touched, 0, sizeof rows->touched);
     if (error) {
         state->mark = state->committed;
         rows->digest = state->committed.digest;

@@ -41,9 +41,11 @@ struct state_mark state_synced(const struct state *state);
 /* applied, term and time of the entry just applied; the digest follows the rows by itself. */
 void state_set_mark(struct state *state, uint64_t applied, uint64_t term, uint64_t time_ms);
 
-/* Work since the last commit: puts and deletes, a large value counting as one for each 4 KiB. Commit by 8,192
- * or so: beyond 100,000 LMDB would write to the disk before the commit. */
+/* Work since the last commit: puts and deletes, a large value counting as one for each 4 KiB. */
 size_t state_dirty(const struct state *state);
+/* How many pages of 4 KiB the commit will write, about: half as many to as many. Commit by 8,192 or so: the
+ * commit takes the longer, and beyond 100,000 LMDB would write to the disk before it. */
+size_t state_pages(const struct state *state);
 /* Commits everything so far and flushes it; the next use of the rows opens the next transaction. -ENOSPC: the
  * disk was full; the rows and state_mark are back at the last commit, the ballast (ballast.h) is given away,
  * and the caller replays the log from state_mark. */

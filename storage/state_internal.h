@@ -9,6 +9,8 @@
 #include <lmdb.h>
 #include <pthread.h>
 
+enum { TOUCHED_PAGES = 1 << 16 };
+
 struct rows {
     MDB_env *env;
     MDB_dbi dbi, about;
@@ -17,6 +19,8 @@ struct rows {
     pthread_t owner;    /* of txn */
     uint64_t digest;
     size_t dirty;
+    size_t pages;                         /* bits of `touched`, and large values */
+    uint64_t touched[TOUCHED_PAGES / 64]; /* pages written to since the last commit, by their addresses */
     struct buffer scratch;
     struct undo undo;
 };

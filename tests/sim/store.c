@@ -109,6 +109,11 @@ size_t state_dirty(const struct state *state)
     return state->dirty;
 }
 
+size_t state_pages(const struct state *state)
+{
+    return state->dirty;
+}
+
 static void commit(struct state *state)
 {
     struct sim_image *image = state->image;

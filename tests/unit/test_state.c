@@ -180,6 +180,30 @@ static void synced_is_the_commit_before_the_last(void **state)
     assert_int_equal(state_synced(f->state).applied, 5);
 }
 
+static void pages_are_counted_not_rows(void **state)
+{
+    enum { LEAVES = 20, ROWS = LEAVES * 30, PAGE = 4096 };
+    struct fixture *f = *state;
+    static const uint8_t bytes[40960];
+    char key[20];
+    for (int round = 0; round < 8; round++) {
+        for (int i = 0; i < ROWS; i++) {
+            snprintf(key, sizeof key, "key-%05d", i);
+            rows_put(f->rows, slice_text(key), slice_of(bytes, 50 + (size_t)round));
+        }
+    }
+    assert_true(state_dirty(f->state) >= 8 * ROWS);
+    assert_in_range(state_pages(f->state), ROWS * 50 / PAGE, 8 * ROWS * 100 / PAGE);
+    mark(f);
+    assert_int_equal(state_commit(f->state), 0);
+    assert_int_equal(state_pages(f->state), 0);
+    rows_put(f->rows, SLICE("b"), slice_of(bytes, sizeof bytes));
+    assert_in_range(state_pages(f->state), sizeof bytes / PAGE, sizeof bytes / PAGE + 2);
+    rows_delete(f->rows, SLICE("key-00000"));
+    rows_delete(f->rows, SLICE("key-00599"));
+    assert_in_range(state_pages(f->state), sizeof bytes / PAGE + 2, sizeof bytes / PAGE + 4);
+}
+
 static void dirty_counts_work_not_calls(void **state)
 {
     struct fixture *f = *state;
@@ -251,6 +275,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_what_is_committed_survives, set_up, tear_down),
         cmocka_unit_test_setup_teardown(synced_is_the_commit_before_the_last, set_up, tear_down),
         cmocka_unit_test_setup_teardown(dirty_counts_work_not_calls, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pages_are_counted_not_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_thread_may_take_over_after_a_commit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(closing_by_another_thread_works, set_up, tear_down),
     };
