@@ -208,8 +208,8 @@ void group_save(struct group *group);
 void group_remove(struct group *group); /* it has no members, broadcasts, timers */
 void group_check_kept(struct rows *rows, struct arena *arena, uint64_t count);
 bool member_get(struct group *group, struct slice id, struct member *member);
-void member_put(struct group *group, struct member *member);    /* row only */
-void member_delete(struct group *group, struct member *member); /* all rows of its own; it has no lease */
+void member_put(struct group *group, struct member *member);     /* row only */
+void member_delete(struct group *group, struct member *member);  /* all rows of its own; it has no lease */
 struct key group_key_of(enum key_kind kind, struct slice group); /* kind group 0 */
 /* Members in the order of their ids, or of when they entered a state (state != 0). `from` is where to go on.
  */
