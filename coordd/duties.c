@@ -8,10 +8,10 @@
 
 enum {
     EXPIRE_BATCH = 384, /* leases on which nothing hangs; that many in one entry take about a millisecond */
-    HOLD_WORK = 5,      /* what hangs on a lease costs that many times as much: 64 members or locks */
+    HOLD_WORK = 3,      /* what hangs on a lease costs that many times as much: 96 members or locks */
     HOLDS_MAX = 20000,
     OBSERVE_BATCH = 128,
-    PACE_MS = 3, /* from one entry of many to the next */
+    PACE_MS = 4, /* from one entry of many to the next */
     PULSE_BURST_MAX = 64,
     CANCEL_BATCH = 1024,
     LOAD_BATCH = 2048 /* members in one turn of a new leader */
