@@ -376,4 +376,4 @@ def test_leases_on_which_much_hangs_do_not_end_in_one_entry(own_node):
         assert client.request("POST", "/v1/leases/renew", renew)[0] == 200
         until(lambda: client.request("GET", "/v1/kv?prefix=much/&count_only=true")[2].get("count") == 0, "all keys are gone", 120)
         gone = client.request("GET", "/v1/kv?prefix=much/")[2]["revision"]
-        assert len({gone_at(client, f"much/{n}/", there["revision"], gone) for n in range(3)}) == 2
+        assert len({gone_at(client, f"much/{n}/", there["revision"], gone) for n in range(3)}) >= 2

@@ -181,16 +181,18 @@ def test_waits_for_all_and_for_any(client, node, base):
     every.close(), one.close()
 
 
-def test_a_wait_for_a_revision(client, node, base):
-    revision = put(client, base)
-    assert client.request("GET", f"/v1/wait?until=revision:{revision}")[0] == 200
-    waiter = poll(node, f"/v1/wait?until=revision:{revision + 3}")
-    until(lambda: waiting(client, 1), "it waits")
-    for _ in range(3):
-        put(client, base)
-    status, _, answer = read_answer(waiter.connection)
-    assert status == 200 and answer["revision"] >= revision + 3
-    waiter.close()
+def test_a_wait_for_a_revision(own_node, base):
+    node = own_node()
+    with node.client() as client:
+        revision = put(client, base)
+        assert client.request("GET", f"/v1/wait?until=revision:{revision}")[0] == 200
+        waiter = poll(node, f"/v1/wait?until=revision:{revision + 3}")
+        until(lambda: waiting(client, 1), "it waits")
+        for _ in range(3):
+            put(client, base)
+        status, _, answer = read_answer(waiter.connection)
+        assert status == 200 and answer["revision"] >= revision + 3
+        waiter.close()
 
 
 def test_a_wait_in_vain(client, base):
