@@ -13,10 +13,9 @@
 
 enum {
     STEP_BYTES = 1024 * 1024, /* written in one turn */
-    WINDOW = 4,               /* chunks under way to one member */
     KEEP_MS = 10000,          /* a snapshot that nobody needs any more */
-    RETRY_MS = 1000,
-    INTAKE_MS = 60000 /* without a chunk: nobody sends any more */
+    RETRY_MS = 1000,          /* when none could be made */
+    INTAKE_MS = 60000         /* without a chunk: nobody sends any more */
 };
 
 static void give_up(struct node *node)
@@ -113,12 +112,9 @@ static bool send_chunk(struct node *node, const struct transfer *transfer)
 static void send_to(struct node *node, uint64_t id)
 {
     struct transfer *transfer = transfer_to(&node->catchup, id);
-    if (transfer->sent > transfer->next && node->now_ms >= transfer->moved_ms + RETRY_MS)
-        transfer->sent = transfer->next;
-    if (transfer->sent == transfer->next) transfer->moved_ms = node->now_ms;
     uint64_t count = snapshot_chunks(node->catchup.snapshot);
-    while (transfer->sent < count && transfer->sent < transfer->next + WINDOW && send_chunk(node, transfer))
-        transfer->sent++;
+    transfer_turn(transfer, node->now_ms);
+    while (transfer_may_send(transfer, count) && send_chunk(node, transfer)) transfer->sent++;
 }
 
 void catchup_send(struct node *node)
@@ -155,19 +151,8 @@ void catchup_taken(struct node *node, uint64_t from, const struct wire_chunk_tak
     }
     if (!catchup->snapshot || snapshot_place(catchup->snapshot)->index != taken->index) return;
     struct transfer *transfer = transfer_to(catchup, from);
-    if (taken->status == WIRE_TAKING && taken->next > transfer->next) {
-        transfer->next = taken->next;
-        if (transfer->sent < transfer->next) transfer->sent = transfer->next;
-        transfer->moved_ms = transfer->taken_ms = node->now_ms;
-    } else if (taken->status == WIRE_TAKING && taken->next < transfer->next &&
-               (taken->next == 0 ||
-                node->now_ms >= (MUTANT(77) ? transfer->moved_ms : transfer->taken_ms) + RETRY_MS)) {
-        transfer->next = transfer->sent = taken->next; /* it began anew: after a restart, for example */
-        transfer->moved_ms = transfer->taken_ms = node->now_ms;
-    } else if (taken->status == WIRE_BAD) {
-        transfer->next = transfer->sent = 0;
-        transfer->moved_ms = node->now_ms;
-    }
+    if (taken->status == WIRE_TAKING) transfer_wants(transfer, taken->next, node->now_ms);
+    if (taken->status == WIRE_BAD) transfer_anew(transfer, node->now_ms);
     /* WIRE_NO_ROOM: nothing moves, so the same chunk goes again by and by. */
 }
 

@@ -12,6 +12,7 @@
 #include "coordd/node.h"
 #include "coordd/peers.h"
 #include "coordd/pending.h"
+#include "coordd/transfer.h"
 #include "coordd/watch.h"
 #include "coordd/wire.h"
 #include "storage/snapshot.h"
@@ -225,11 +226,6 @@ void cluster_calls_end(struct node *node, enum outcome outcome);
 
 /* --- members that are too far behind for the log (catchup.c) --- */
 
-struct transfer {
-    uint64_t node, next, sent; /* chunks: wanted next, sent so far */
-    uint64_t moved_ms;         /* when the next ones were sent, or taken */
-    uint64_t taken_ms;         /* when one was taken that was not before */
-};
 struct catchup {
     struct snapshot *snapshot; /* the one being written or sent */
     uint64_t wanted_ms;        /* when somebody last needed it */
