@@ -1,6 +1,7 @@
 """Cables that are cut in one direction or both, slow, dripping, noisy, half open; and who talks to the peer port
 without being asked."""
 
+import math
 import os
 import socket
 import threading
@@ -173,10 +174,13 @@ def test_connections_that_break_under_load(cluster):
         assert sum(s["cut"] for s in stats.values()) >= 6 and sum(s["flipped"] for s in stats.values()) >= 6, stats
 
 
+ON_ITS_WAY_S = 0.2
+
+
 def test_stale_reads_tell_no_lower_age(calm):
     """What was acknowledged before (now - age) is in what a stale read shows, also on a node that is cut off or was frozen. Not
     looked at is the moment in which it hears again: the age counts from the last message that came, and does not know how long
-    that was on its way."""
+    that was on its way. On a busy machine the proxy takes its time, too; the faults last four times as long."""
     leader, reader = calm.wait_leader(), calm.followers()[0]
     written, seen, again, ending, errors = [], [], [], threading.Event(), []
 
@@ -230,12 +234,21 @@ def test_stale_reads_tell_no_lower_age(calm):
         thread.join()
     assert not errors, errors
     assert max(age for _, age, _, _ in seen) > 300 and len(seen) > 100 and len(written) > 100
+
+    def hears(at):
+        """When a read first showed what was written after that: before, messages that were held may still come."""
+        fresh = next((token for when, token in written if when > at + 0.01), math.inf)
+        return next((done for _, _, revision, done in seen if done > at and revision > fresh), math.inf)
+
+    moments = [(at, hears(at)) for at in again]
+    looked_at = [read for read in seen if not any(at < read[3] and read[0] < end for at, end in moments)]
+    assert max(age for _, age, _, _ in looked_at) > 300 and len(looked_at) > 100
     place, newest, wrong = 0, 0, []
-    for sent, age, revision, done in sorted(seen, key=lambda entry: entry[0] - entry[1] / 1000):
-        while place < len(written) and written[place][0] < sent - age / 1000 - 0.002:
+    for sent, age, revision, done in sorted(looked_at, key=lambda entry: entry[0] - entry[1] / 1000):
+        while place < len(written) and written[place][0] < sent - age / 1000 - ON_ITS_WAY_S:
             newest = written[place][1]
             place += 1
-        if revision < newest and not any(at < done and sent < at + 0.3 for at in again):
+        if revision < newest:
             late = next(sent - at for at, token in written if token > revision)
             wrong.append(f"{age} ms old, it says, and {late * 1000:.0f} ms it is")
     assert not wrong, (len(wrong), wrong[:5])
